@@ -38,10 +38,10 @@ class Section:
 class Document:
     """One source: extracted text and where it came from.
 
-    id: unique in a corpus and stable (a relative path, or the id of a corpus row). sections: in order of start,
-    a subsection after the section that holds it. licence, source, author: as the source states them, else "".
-    source: the collection a document belongs to. retrieved_at: ISO 8601 time at which the source was read or
-    last changed, else "".
+    id: unique in a corpus and stable (a relative path, or the id of a corpus row). sections: in order of
+    start, a subsection after the section that holds it. licence, source, author: as the source states them,
+    else ""; source is the collection that the document belongs to. retrieved_at: ISO 8601 time at which the
+    source was fetched or last changed, else "".
     """
 
     id: str
@@ -62,7 +62,7 @@ class Document:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything but `retrieved_at`: equal fingerprints mean that nothing is to be stored anew."""
+        """SHA-256 of everything but `retrieved_at`; while it stays the same, nothing is to be stored anew."""
         parts = [self.id, self.text, self.title, self.uri, self.licence, self.source, self.author]
         parts += [f"{s.title}\0{s.start}\0{s.end}" for s in self.sections]
         return text_hash(json.dumps([*parts, sorted(self.metadata.items())]))
@@ -72,9 +72,10 @@ class Document:
 class Passage:
     """A span of one document, with its provenance.
 
-    id: `<document id>#<ordinal>`, ordinals from 0. section: titles from the outermost section inwards, joined by
-    " > ". start, end: the span in `Document.text`, code points. `end` and `content_hash` (SHA-256 of the text)
-    are filled in when they are left out.
+    id: `<document id>#<ordinal>`, ordinals from 0. section: titles from the outermost section inwards, joined
+    by " > ". start, end: the span in `Document.text`, code points. `end` and `content_hash` (SHA-256 of the
+    text) are filled in when they are left out. fingerprint: `Document.fingerprint` of the version of the
+    document that the passage was cut from.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Passage:
     source: str = ""
     author: str = ""
     retrieved_at: str = ""
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if self.end < 0:
@@ -119,7 +121,7 @@ class Retriever(Protocol):
     def retrieve(
         self, queries: Sequence[str], k: int, *, instruction: str | None = None
     ) -> list[list[Retrieved]]:
-        """The best `k` passages for each query, best first, ties by passage id; fewer if the store holds fewer.
+        """The best `k` passages for each query, best first, ties by passage id; fewer if fewer are stored.
 
         instruction: what the passages are wanted for, in words ("Find text that refutes the claim").
         """
