@@ -14,6 +14,7 @@ keeps its traceback.
     │   ├── UnsafeCheckpoint     only pickled weights, which run code when they are opened
     │   ├── UnsupportedArchitecture   the parts of the model could not be found or did not recompose
     │   ├── TemplateError        the chat template is missing or cannot render the conversation
+    │   ├── PromptTooLong        a prompt has more tokens than the model's context
     │   └── ServerError          a model server refused, failed or answered out of protocol
     ├── DataError
     │   ├── DataNotFound         no such file, folder or dataset
@@ -82,7 +83,8 @@ class MissingDependency(UserError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"this needs the package '{package}'", remedy=f"Install it with: pip install 'glassworks[{extra}]'."
+            f"this needs the package '{package}'",
+            remedy=f"Install it with: pip install 'glassworks[{extra}]'.",
         )
 
 
@@ -108,6 +110,18 @@ class UnsupportedArchitecture(ModelError):
 
 class TemplateError(ModelError):
     """The chat template is missing or cannot render the conversation."""
+
+
+class PromptTooLong(ModelError):
+    """A prompt has more tokens than the model's context. row: which prompt, from 0; tokens, limit: counts."""
+
+    def __init__(self, row: int, tokens: int, limit: int) -> None:
+        self.row, self.tokens, self.limit = row, tokens, limit
+        super().__init__(
+            f"{tokens} tokens, but the model's context holds {limit}",
+            place=f"prompt {row}",
+            remedy="Shorten the prompt, ask for fewer passages or use a model with a longer context.",
+        )
 
 
 class ServerError(ModelError):
