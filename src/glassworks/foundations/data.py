@@ -1,0 +1,144 @@
+"""How do rows come in, and where exactly is a broken one? JSONL, Parquet, CSV, `datasets` folders and hub ids.
+
+JSONL is read line by line so that a fault is reported as ``file:17``; everything else goes through `datasets`,
+with the same column checks by row number. Also content fingerprints of files and a split into training and
+held-out rows that depends only on the rows themselves. Knows nothing of any system's columns: callers name them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from glassworks.errors import DataNotFound, MalformedRecord
+from glassworks.foundations.packaged import is_packaged, packaged_path
+
+
+def file_sha(path: str | Path) -> str:
+    """16 hexadecimal digits of the SHA-256 of a file's bytes; ``packaged:NAME`` is allowed.
+
+    Remembered within the process by path, size and modification time.
+    """
+    file = local_file(path)
+    stat = file.stat()
+    return _sha256(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def local_file(path: str | Path) -> Path:
+    """The existing file that `path` or ``packaged:NAME`` names. Raises DataNotFound, listing what is beside it."""
+    if is_packaged(path):
+        return packaged_path(str(path))
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if file.is_dir():
+        raise DataNotFound("expected a file, this is a folder", place=str(path))
+    parent = file.parent
+    if not parent.is_dir():
+        raise DataNotFound(f"no such file, and {parent} does not exist either", place=str(path))
+    there = ", ".join(sorted(p.name for p in parent.iterdir())[:8]) or "nothing"
+    raise DataNotFound("no such file", place=str(path), remedy=f"In {parent} there is: {there}.")
+
+
+def read_jsonl(
+    path: str | Path, required: Sequence[str] = (), *, types: Mapping[str, type | tuple[type, ...]] | None = None
+) -> list[dict[str, Any]]:
+    """All rows of a JSONL file (``.gz`` too, or ``packaged:NAME``), each a dict; blank lines are skipped.
+
+    required: fields that must be there and not null. types: the Python types a field may have where present.
+    Raises DataNotFound, or MalformedRecord with ``file:line``.
+    """
+    return list(iterate_jsonl(path, required, types=types))
+
+
+def iterate_jsonl(
+    path: str | Path, required: Sequence[str] = (), *, types: Mapping[str, type | tuple[type, ...]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """As `read_jsonl`, one row at a time, for files larger than memory."""
+    file = local_file(path)
+    for number, line in _lines(file):
+        if line.strip():
+            place = f"{file.name}:{number}" if is_packaged(path) else f"{path}:{number}"
+            row = _parse(line, place)
+            check_fields(row, required, place, types=types)
+            yield row
+
+
+def check_fields(
+    row: Mapping[str, Any],
+    required: Sequence[str],
+    place: str,
+    *,
+    types: Mapping[str, type | tuple[type, ...]] | None = None,
+) -> None:
+    """Check that `required` fields are present and not null, and that fields have their `types`.
+
+    Raises MalformedRecord at `place`, naming the field, what was expected and what is there.
+    """
+    for field in required:
+        if row.get(field) is None:
+            state = "is null" if field in row else f"is missing (there are: {', '.join(row) or 'none'})"
+            raise MalformedRecord(f"field '{field}' {state}", place=place)
+    for field, expected in (types or {}).items():
+        value = row.get(field)
+        # bool is an int in Python, but true is not a number in anybody's data
+        wrong_bool = isinstance(value, bool) and bool not in (expected if isinstance(expected, tuple) else (expected,))
+        if value is not None and (wrong_bool or not isinstance(value, expected)):
+            names = " or ".join(_type_name(t) for t in (expected if isinstance(expected, tuple) else (expected,)))
+            problem = f"field '{field}' should be {names}, not {_type_name(type(value))} ({_short(value)})"
+            raise MalformedRecord(problem, place=place)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines; the file is opened in binary so that a bad byte is blamed on its own line."""
+    number = 0
+    opener = gzip.open if file.suffix == ".gz" else open
+    try:
+        with opener(file, "rb") as opened:
+            for number, raw in enumerate(opened, start=1):
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 (byte {error.object[error.start]:#04x} at position {error.start + 1} of the line)"
+        raise MalformedRecord(problem, place=f"{file}:{number}", remedy="Save the file as UTF-8.") from error
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise MalformedRecord(f"broken gzip after line {number}", place=str(file)) from error
+
+
+def _parse(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON ({error.msg}, column {error.colno})"
+        raise MalformedRecord(problem, place=place, remedy="Each line must hold one JSON object.") from error
+    except ValueError as error:
+        raise MalformedRecord(f"not valid JSON ({error})", place=place) from error
+    if not isinstance(row, dict):
+        problem = f"expected a JSON object, found {_type_name(type(row))} ({_short(row)})"
+        raise MalformedRecord(problem, place=place, remedy="Each line must hold one JSON object.")
+    return row
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _type_name(kind: type) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
+             dict: "an object", type(None): "null"}  # fmt: skip
+    return names.get(kind, kind.__name__)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
