@@ -125,10 +125,10 @@ def citation_quality(
 ) -> CitationQuality:
     """ALCE citation recall and precision of one answer.
 
-    documents: premise of each number from 1, as "Title: ...\\ntext". entails: called in two batches, with
-    distinct pairs only; a score >= threshold counts as support. Of each sentence the first `at_most` citations
-    are used. A sentence that cites nothing or a number out of range is unsupported and adds no citation to the
-    precision. A repeated number counts once; `strict_official` counts it each time, as the official script.
+    documents: premise of each number from 1, title and text. entails: asked in two batches of distinct
+    pairs; a score >= threshold counts as support. Of each sentence the first `at_most` citations are used. A
+    sentence that cites nothing or a number out of range is unsupported and adds no citation to the precision.
+    A repeated number counts once; `strict_official` counts it each time, as the official script does.
     """
     used = [_usable(sentence.citations, len(documents), at_most, strict_official) for sentence in sentences]
     verdicts: dict[tuple[str, str], bool] = {}
@@ -144,9 +144,7 @@ def citation_quality(
     cited = [(sentence.text, numbers) for sentence, numbers in zip(sentences, used, strict=True) if numbers]
     judge(pair(numbers, text) for text, numbers in cited)
     good = [(text, numbers) for text, numbers in cited if verdicts[pair(numbers, text)]]
-    several = [
-        (text, numbers, at) for text, numbers in good if len(numbers) > 1 for at in range(len(numbers))
-    ]
+    several = [(text, numbers, at) for text, numbers in good if len(numbers) > 1 for at in range(len(numbers))]
     judge(
         p
         for text, numbers, at in several
@@ -167,9 +165,7 @@ def citation_quality(
         citations=citations,
         counted=counted,
         uncited=sum(not sentence.citations for sentence in sentences),
-        out_of_range=sum(
-            bool(s.citations) and not numbers for s, numbers in zip(sentences, used, strict=True)
-        ),
+        out_of_range=sum(bool(s.citations) and not numbers for s, numbers in zip(sentences, used, strict=True)),
     )
 
 
