@@ -17,3 +17,18 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def sample_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verbs `count` and `add-up` of cases/sample_verbs.py, for the length of a test."""
+    from cases import sample_verbs as module
+
+    from glassworks.cli import verbs
+
+    monkeypatch.setattr(verbs, "VERBS", verbs.VERBS)
+    before = dict(verbs.VERBS)
+    module.register()
+    yield
+    verbs.VERBS.clear()
+    verbs.VERBS.update(before)

@@ -113,12 +113,16 @@ class TemplateError(ModelError):
 
 
 class PromptTooLong(ModelError):
-    """A prompt has more tokens than the model's context. row: which prompt, from 0; tokens, limit: counts."""
+    """A prompt has more tokens than the model's context.
 
-    def __init__(self, row: int, tokens: int, limit: int) -> None:
+    row: which prompt, from 0. tokens: the prompt's; room: those that must fit behind it; limit: the context's.
+    """
+
+    def __init__(self, row: int, tokens: int, limit: int, *, room: int = 0) -> None:
         self.row, self.tokens, self.limit = row, tokens, limit
+        behind = f" and {room} to follow" if room else ""
         super().__init__(
-            f"{tokens} tokens, but the model's context holds {limit}",
+            f"{tokens} tokens{behind}, but the model's context holds {limit}",
             place=f"prompt {row}",
             remedy="Shorten the prompt, ask for fewer passages or use a model with a longer context.",
         )

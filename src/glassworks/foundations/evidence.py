@@ -52,9 +52,7 @@ class Evidence:
                 f"evidence '{self.metric}' has the value {self.value}; only measured, finite figures count"
             )
         if self.interval is not None and not self.interval[0] <= self.interval[1]:
-            raise ValueError(
-                f"evidence '{self.metric}' has the interval {self.interval}, whose ends are reversed"
-            )
+            raise ValueError(f"evidence '{self.metric}' has the interval {self.interval}, whose ends are reversed")
 
     @property
     def key(self) -> str:
@@ -96,7 +94,7 @@ def read_evidence(path: Path) -> list[Evidence]:
     files = sorted(path.rglob(EVIDENCE_FILE)) if path.is_dir() else [path]
     found = []
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
             if line.strip():
                 found.append(_parse(line, f"{file}:{number}"))
     return found

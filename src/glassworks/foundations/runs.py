@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import hashlib
 import json
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -29,8 +26,17 @@ from typing import IO, Any
 import filelock
 import yaml
 
-from glassworks.errors import OutOfSpace, RunLocked, RunMismatch, UserError
+from glassworks.errors import RunLocked, RunMismatch, UserError
 from glassworks.foundations.evidence import EVIDENCE_FILE, Evidence
+from glassworks.foundations.files import (
+    files_below,
+    is_out_of_space,
+    out_of_space,
+    path_sha,
+    remove_partial,
+    write_json,
+    write_text,
+)
 
 MANIFEST, CONFIG, METRICS = "run.json", "config.yaml", "metrics.jsonl"
 LOCK, HOLDER = ".lock", ".lock.holder"
@@ -45,71 +51,24 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; moved to ``path`` on success, removed on failure.
-
-    Works for files and folders. A reader sees the old content or the new, never a part.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / path.name
-    try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary.parent, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically, indented, with keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def path_sha(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files and their relative names; run bookkeeping is left out."""
-    path = Path(path)
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for name, file in _output_files(path):
-        digest.update(f"{name}\0{path_sha(file)}\0".encode())
-    return digest.hexdigest()
-
-
-def _output_files(folder: Path) -> list[tuple[str, Path]]:
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in BOOKKEEPING)
-    return [(file.relative_to(folder).as_posix(), file) for file in files]
-
-
 def plain(value: object) -> Any:
     """A value as YAML and JSON can hold it: dataclasses become mappings, paths text, tuples lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def is_out_of_space(error: BaseException) -> bool:
-    """Whether an error, of Python or of a native library, says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return isinstance(error, (OSError, RuntimeError)) and "no space left on device" in str(error).lower()
+def as_result(result: object) -> Any:
+    """What a verb returned, as JSON can hold it; a run becomes its folder and its evidence."""
+    if isinstance(result, Run):
+        return {"run": str(result.path), "verb": result.verb, "evidence": plain(result.evidence)}
+    return plain(result)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -154,9 +113,7 @@ class Run:
     path: the folder. verb: the command or function name. config: the arguments, as written to ``config.yaml``.
     """
 
-    def __init__(
-        self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock, fresh: bool
-    ) -> None:
+    def __init__(self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock, fresh: bool) -> None:
         self.path, self.verb, self.config = path, verb, config
         self._lock, self._fresh = lock, fresh
         self._evidence: list[Evidence] = []
@@ -173,14 +130,13 @@ class Run:
         path, name = Path(out), command_name.get() or verb.__name__.replace("_", "-")
         config = {key: plain(value) for key, value in arguments.items() if key != "out"} | {"out": str(out)}
         if path.exists() and not path.is_dir():
-            raise RunMismatch(
-                "expected a folder, found a file", place=str(path), remedy="Choose another --out."
-            )
+            raise RunMismatch("expected a folder, found a file", place=str(path), remedy="Choose another --out.")
         fresh = not path.exists()
         _refuse_other_run(path, name, config)
         with _no_space_told(path):
             path.mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(path)
+            lock = take_lock(path)
+            remove_partial(path)
             run = cls(path, name, config, lock, fresh)
             try:
                 write_text(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -210,7 +166,7 @@ class Run:
             write_text(file, "".join(kept))
 
     def record(self, *evidence: Evidence) -> None:
-        """Add measured claims to ``evidence.jsonl``; the file is rewritten whole, so a killed run leaves no half line."""
+        """Add measured claims to ``evidence.jsonl``; the file is rewritten whole, so no half line is ever left."""
         command = f"glassworks {self.verb} --config {self.path / CONFIG}"
         for item in evidence:
             filled = dataclasses.replace(
@@ -252,12 +208,12 @@ class Run:
             return
         self._give_up(keep=not isinstance(error, UserError))
         if is_out_of_space(error):
-            raise _out_of_space(self.path) from error
+            raise out_of_space(self.path) from error
 
     def _write_manifest(self, status: str) -> None:
         outputs = {}
         if status == "finished":
-            for name, file in _output_files(self.path):
+            for name, file in files_below(self.path, skip=BOOKKEEPING):
                 outputs[name] = {"size": file.stat().st_size, "sha256": path_sha(file)}
         manifest = {
             "verb": self.verb,
@@ -274,16 +230,16 @@ class Run:
     def _give_up(self, keep: bool = False) -> None:
         """Leave the folder resumable, or remove it where this call made it and wrote nothing but its own records."""
         self._release()
-        only_records = {name for name, _ in _output_files(self.path)} <= {CONFIG}
+        only_records = {name for name, _ in files_below(self.path, skip=BOOKKEEPING)} <= {CONFIG}
         if self._fresh and only_records and not keep:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _release(self) -> None:
-        (self.path / HOLDER).unlink(missing_ok=True)
-        self._lock.release()
+        release_lock(self.path, self._lock)
 
 
-def _take_lock(path: Path) -> filelock.BaseFileLock:
+def take_lock(path: Path) -> filelock.BaseFileLock:
+    """Make this process the only one that works in a folder. Raises RunLocked, naming the holder."""
     lock = filelock.FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -298,12 +254,16 @@ def _take_lock(path: Path) -> filelock.BaseFileLock:
     return lock
 
 
+def release_lock(path: Path, lock: filelock.BaseFileLock) -> None:
+    """Let other processes work in the folder again."""
+    (path / HOLDER).unlink(missing_ok=True)
+    lock.release()
+
+
 def _refuse_other_run(path: Path, verb: str, config: dict[str, Any]) -> None:
     manifest = read_manifest(path)
     if manifest is None:
-        strangers = (
-            [file.name for file in path.iterdir() if not file.name.startswith(".")] if path.exists() else []
-        )
+        strangers = [file.name for file in path.iterdir() if not file.name.startswith(".")] if path.exists() else []
         if strangers and strangers != [CONFIG]:
             raise RunMismatch(
                 f"the folder is not a run folder; it holds '{strangers[0]}'",
@@ -317,9 +277,7 @@ def _refuse_other_run(path: Path, verb: str, config: dict[str, Any]) -> None:
             place=str(path),
             remedy="Choose another --out.",
         )
-    earlier = (
-        yaml.safe_load((path / CONFIG).read_text(encoding="utf-8")) if (path / CONFIG).exists() else config
-    )
+    earlier = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8")) if (path / CONFIG).exists() else config
     changed = [key for key in config if earlier.get(key) != config[key] and key != "out"]
     if changed:
         key = changed[0]
@@ -330,19 +288,11 @@ def _refuse_other_run(path: Path, verb: str, config: dict[str, Any]) -> None:
         )
 
 
-def _out_of_space(path: Path) -> OutOfSpace:
-    return OutOfSpace(
-        "the disk is full",
-        place=str(path),
-        remedy="Free some space and run the same command again; it continues.",
-    )
-
-
 @contextlib.contextmanager
 def _no_space_told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
         if is_out_of_space(error):
-            raise _out_of_space(path) from error
+            raise out_of_space(path) from error
         raise

@@ -1,0 +1,7 @@
+"""``python -m glassworks``: the same command line as ``glassworks``."""
+
+import sys
+
+from glassworks.cli import main
+
+sys.exit(main())

@@ -1,0 +1,49 @@
+"""Verb `completion`: a shell script that completes commands and options, made by shtab from the same parsers."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal
+
+from glassworks.cli.parsing import build_parser
+from glassworks.cli.verbs import VERBS, load_verb
+from glassworks.errors import MissingDependency
+
+
+@dataclass(frozen=True)
+class CompletionScript:
+    """A completion script. shell: which shell it is for; script: its text."""
+
+    shell: str
+    script: str
+
+    def summary(self) -> str:
+        """The script itself, to be sourced by the shell."""
+        return self.script
+
+
+def completion(shell: Literal["bash", "zsh", "tcsh"]) -> CompletionScript:
+    """Print a script that completes commands and options in your shell.
+
+    Use it as ``eval "$(glassworks completion bash)"``.
+
+    Args:
+        shell: the shell to write for.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise MissingDependency("shtab", "completion") from None
+    parser = argparse.ArgumentParser(prog="glassworks")
+    commands = parser.add_subparsers()
+    for command in VERBS:
+        words = command.split()
+        verb = build_parser(command, load_verb(command))
+        target = commands.add_parser(words[0] if len(words) == 1 else command.replace(" ", "-"))
+        for action in verb._actions:
+            flags = [text for text in action.option_strings if text not in {"-h", "--help"}]
+            if flags:
+                choices = getattr(action, "choices", None)
+                target.add_argument(*flags, choices=list(choices) if choices else None)
+    return CompletionScript(shell, shtab.complete(parser, shell=shell))

@@ -1,0 +1,275 @@
+"""Verb `run`: a recipe is a YAML list of named stages, each a verb with its options, run in order and resumed.
+
+    inputs: {model: packaged:smollm2}            # overridden by --inputs.model
+    stages:
+      - {name: index, verb: index, with: {docs: "${inputs.docs}"}}
+      - {name: ask, verb: ask, with: {question: Why?, store: "${index.out}"}}
+
+Every stage works in its own folder below the recipe's. A stage is skipped while its options, its inputs and its outputs
+are as they were; an interrupted one is taken up again. The whole recipe is checked before the first stage starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from glassworks import __version__
+from glassworks.cli.parsing import arguments_from_mapping, read_yaml
+from glassworks.cli.references import check_references, find_references, substitute
+from glassworks.cli.verbs import VERBS, load_verb
+from glassworks.errors import DataNotFound, RecipeError, StageFailed, UnknownName, UserError
+from glassworks.foundations.files import path_sha, write_json
+from glassworks.foundations.runs import (
+    Run,
+    as_result,
+    command_name,
+    is_intact,
+    read_manifest,
+    release_lock,
+    take_lock,
+)
+
+RECORD = "recipe.json"
+_STAGE_FIELDS = {"name", "verb", "with", "launcher"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a recipe. options: as written, references unresolved. launcher: a command that starts the verb."""
+
+    name: str
+    verb: str
+    options: dict[str, Any] = field(default_factory=dict)
+    launcher: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe. source: the file; inputs: name -> default value."""
+
+    source: Path
+    inputs: dict[str, Any]
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage went. status: "done" or "intact"; seconds: of the run that made it; message: the verb's summary."""
+
+    name: str
+    verb: str
+    status: str
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """How a recipe went. out: its folder; seconds: this call's wall time."""
+
+    out: str
+    stages: tuple[StageResult, ...]
+    seconds: float
+
+    def summary(self) -> str:
+        """One line a stage, then what the last stage says."""
+        width = max(len(stage.name) for stage in self.stages)
+        lines = [f"  {stage.name:<{width}}  {stage.seconds:7.1f} s  {stage.status}" for stage in self.stages]
+        return "\n".join([*lines, f"  {'in all':<{width}}  {self.seconds:7.1f} s", "", self.stages[-1].message])
+
+
+def run(
+    recipe: str,
+    out: str | None = None,
+    inputs: dict[str, str | None] | None = None,
+    stages: tuple[str, ...] = (),
+    fresh: bool = False,
+) -> RecipeResult:
+    """Run a recipe: several commands in order; done ones are skipped, interrupted ones continue.
+
+    Args:
+        recipe: a YAML file, or the name of a recipe that comes with glassworks (quickstart, tour).
+        out: folder of the run; a folder below it for every stage. Default: runs/ and the recipe's name.
+        inputs: values for the recipe's inputs, as --inputs.model NAME; null leaves one out.
+        stages: run only these stages (and skip the rest); what they refer to must be done already.
+        fresh: run every stage again, also those that are intact.
+    """
+    plan = read_recipe(recipe)
+    values = _input_values(plan, inputs or {})
+    if unknown := [name for name in stages if name not in {stage.name for stage in plan.stages}]:
+        raise UnknownName("stage", unknown[0], [stage.name for stage in plan.stages], place=recipe)
+    folder = Path(out or Path("runs") / plan.source.stem)
+    known = values | {"run.out": str(folder)} | {f"{s.name}.out": str(folder / s.name) for s in plan.stages}
+    arguments = {stage.name: _arguments(plan, stage, known) for stage in plan.stages}
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(folder)
+    began = time.perf_counter()
+    try:
+        runner = _Runner(plan, folder, arguments, fresh)
+        results = [runner.run_stage(stage) for stage in plan.stages if not stages or stage.name in stages]
+    finally:
+        release_lock(folder, lock)
+    return RecipeResult(str(folder), tuple(results), time.perf_counter() - began)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with glassworks."""
+    folder = Path(str(files("glassworks") / "recipes"))
+    return {file.stem: file for file in sorted(folder.rglob("*.yaml"))}
+
+
+def read_recipe(recipe: str) -> Recipe:
+    """Parse and check a recipe: fields, verbs, references. Raises RecipeError, UnknownName or DataNotFound."""
+    source = shipped_recipes().get(recipe, Path(recipe))
+    if not source.exists():
+        names = ", ".join(shipped_recipes())
+        raise DataNotFound("no such recipe file", place=recipe, remedy=f"Recipes that come with glassworks: {names}.")
+    content = read_yaml(source)
+    place = str(source)
+    if unknown := set(content) - {"name", "summary", "inputs", "stages"}:
+        raise UnknownName("recipe field", unknown.pop(), ["name", "summary", "inputs", "stages"], place=place)
+    if not isinstance(content.get("stages"), list) or not content["stages"]:
+        raise RecipeError("expected a list under 'stages'", place=place, remedy="See docs/run.md for an example.")
+    stages: dict[str, Stage] = {}
+    for number, entry in enumerate(content["stages"], start=1):
+        stage = _stage(entry, f"{place}: stage {number}")
+        if stage.name in stages or stage.name in {"inputs", "run"}:
+            raise RecipeError(f"the stage name '{stage.name}' is taken", place=place, remedy="Choose another name.")
+        stages[stage.name] = stage
+    inputs = content.get("inputs") or {}
+    check_references({name: stage.options for name, stage in stages.items()}, inputs, place=place)
+    return Recipe(source, inputs, tuple(stages.values()))
+
+
+def _stage(entry: object, place: str) -> Stage:
+    if not isinstance(entry, dict) or not {"name", "verb"} <= entry.keys():
+        raise RecipeError("expected a mapping with 'name' and 'verb'", place=place)
+    if unknown := set(entry) - _STAGE_FIELDS:
+        raise UnknownName("stage field", str(unknown.pop()), _STAGE_FIELDS, place=place)
+    if entry["verb"] not in VERBS or entry["verb"] == "run":
+        raise UnknownName("verb", str(entry["verb"]), set(VERBS) - {"run"}, place=f"{place} ('{entry['name']}')")
+    options = entry.get("with") or {}
+    if not isinstance(options, dict) or "out" in options:
+        raise RecipeError("'with' is a mapping of the verb's options, without 'out'", place=place)
+    return Stage(str(entry["name"]), entry["verb"], options, str(entry.get("launcher") or ""))
+
+
+def _input_values(plan: Recipe, given: Mapping[str, str | None]) -> dict[str, Any]:
+    if unknown := [name for name in given if name not in plan.inputs]:
+        raise UnknownName("input", unknown[0], plan.inputs, place=str(plan.source))
+    return {f"inputs.{name}": given.get(name, default) for name, default in plan.inputs.items()}
+
+
+def _arguments(plan: Recipe, stage: Stage, known: Mapping[str, Any]) -> dict[str, Any]:
+    function = load_verb(stage.verb)
+    options = substitute(stage.options, known)
+    if "out" in signature(function).parameters:
+        options = options | {"out": known[f"{stage.name}.out"]}
+    return arguments_from_mapping(stage.verb, function, options, place=f"{plan.source.name}: stage '{stage.name}'")
+
+
+class _Runner:
+    """Runs the stages of one recipe in one folder and keeps its record, ``recipe.json``."""
+
+    def __init__(self, plan: Recipe, folder: Path, arguments: dict[str, dict[str, Any]], fresh: bool) -> None:
+        self.plan, self.folder, self.arguments, self.fresh = plan, folder, arguments, fresh
+        self.keys: dict[str, str] = {}
+        record = folder / RECORD
+        self.record: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+
+    def run_stage(self, stage: Stage) -> StageResult:
+        """Run a stage, or skip it where nothing changed."""
+        path, position = self.folder / stage.name, self.plan.stages.index(stage) + 1
+        key = self._key(stage)
+        earlier = self.record.get(stage.name, {})
+        label = f"[{position}/{len(self.plan.stages)}] {stage.name}"
+        if earlier.get("key") == key and not self.fresh and is_intact(path):
+            print(f"{label}: intact, skipped", flush=True)
+            return StageResult(stage.name, stage.verb, "intact", earlier["seconds"], earlier["message"])
+        if path.exists() and (self.fresh or earlier.get("key") != key or earlier.get("status") == "done"):
+            shutil.rmtree(path)
+        print(f"{label}: glassworks {stage.verb}", flush=True)
+        self._remember(stage, key=key, status="started", seconds=0.0, message="")
+        began = time.perf_counter()
+        message = self._call(stage, path)
+        seconds = time.perf_counter() - began
+        self._remember(stage, key=key, status="done", seconds=round(seconds, 3), message=message)
+        print(f"{label}: done in {seconds:.1f} s", flush=True)
+        return StageResult(stage.name, stage.verb, "done", seconds, message)
+
+    def _remember(self, stage: Stage, **entry: object) -> None:
+        self.record[stage.name] = {"verb": stage.verb, **entry}
+        write_json(self.folder / RECORD, self.record)
+
+    def _key(self, stage: Stage) -> str:
+        """What the stage's result depends on: its verb, options, input files, and the stages that it refers to."""
+        needed = {reference.partition(".")[0] for reference in find_references(stage.options)}
+        before = self.plan.stages[: self.plan.stages.index(stage)]
+        upstream = [s.name for s in before if s.name in needed or "run" in needed]
+        parts = {
+            "verb": stage.verb,
+            "version": __version__,
+            "options": {name: as_result(value) for name, value in self.arguments[stage.name].items() if name != "out"},
+            "files": self._input_files(stage),
+            "upstream": {name: self.keys.get(name) or self.record.get(name, {}).get("key") for name in upstream},
+        }
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self.keys[stage.name] = key
+        return key
+
+    def _input_files(self, stage: Stage) -> dict[str, str]:
+        """Option -> hash of the file or folder that it names, where that is not another stage's."""
+        found = {}
+        for name, value in self.arguments[stage.name].items():
+            if name != "out" and isinstance(value, str) and 0 < len(value) < 1024 and Path(value).exists():
+                path = Path(value).resolve()
+                if not path.is_relative_to(self.folder.resolve()):
+                    found[name] = path_sha(path, quick=True)
+        return found
+
+    def _call(self, stage: Stage, path: Path) -> str:
+        if stage.launcher:
+            return self._launch(stage, path)
+        function, arguments = load_verb(stage.verb), self.arguments[stage.name]
+        token = command_name.set(stage.verb)
+        try:
+            if "out" in arguments:
+                result = function(**arguments)
+            else:
+                with Run.start(path, function, arguments) as holder:
+                    result = function(**arguments)
+                    write_json(holder.path / "result.json", as_result(result))
+        except UserError as error:
+            raise StageFailed(str(error), place=f"stage '{stage.name}'") from error
+        finally:
+            command_name.reset(token)
+        return str(result.summary()) if hasattr(result, "summary") else ""
+
+    def _launch(self, stage: Stage, path: Path) -> str:
+        """Start the verb under a launcher such as ``accelerate launch``, as a process group of its own."""
+        config = self.folder / f".{stage.name}.yaml"
+        write_json(config, as_result(self.arguments[stage.name]))
+        words = [*shlex.split(stage.launcher), "-m", "glassworks", *stage.verb.split(), "--config", str(config)]
+        if words[0] == "accelerate":
+            words[:1] = [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
+        finished = subprocess.run(words, check=False)
+        manifest = read_manifest(path)
+        if finished.returncode != 0 or manifest is None or manifest["status"] != "finished":
+            raise StageFailed(
+                f"the launcher ended with exit code {finished.returncode}; its message is above",
+                place=f"stage '{stage.name}'",
+            )
+        config.unlink(missing_ok=True)
+        return f"Run folder: {path}"

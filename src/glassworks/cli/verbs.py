@@ -1,0 +1,85 @@
+"""The table of verbs: command -> function, grouped by what a user wants. The only list of commands there is.
+
+A verb's options, types, defaults and help come from the function's own signature and docstring. The table imports
+nothing, so that ``glassworks --help`` needs no torch; one-line summaries are read from the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glassworks.errors import UnknownName
+
+GROUPS: dict[str, dict[str, str]] = {
+    "build": {},
+    "improve": {
+        "check-template": "glassworks.foundations.check_template:check_template",
+    },
+    "ground": {
+        "index": "glassworks.retrieval.index:index",
+        "ask": "glassworks.retrieval.answer:ask",
+        "measure": "glassworks.retrieval.evaluate:measure",
+    },
+    "understand": {
+        "check-model": "glassworks.foundations.check_model:check_model",
+    },
+    "assess": {
+        "report": "glassworks.report.dossier:report",
+    },
+    "run": {
+        "run": "glassworks.cli.recipe:run",
+        "completion": "glassworks.cli.completion:completion",
+    },
+}
+
+GOALS = {
+    "build": "pre-train a language model",
+    "improve": "align, extend and prepare a model",
+    "ground": "answer from your documents, with citations",
+    "understand": "see the parts of a model and what they do",
+    "assess": "turn measurements into evidence for a decision",
+    "run": "run several of these as one recipe",
+}
+
+VERBS: dict[str, str] = {command: target for verbs in GROUPS.values() for command, target in verbs.items()}
+
+
+def function_name(command: str) -> str:
+    """The name of a command's function, for ``glassworks.<name>`` in Python."""
+    return VERBS[command].partition(":")[2]
+
+
+def load_verb(command: str) -> Callable[..., Any]:
+    """Import the function of a command. Raises UnknownName, giving the nearest commands, where there is none."""
+    if command not in VERBS:
+        raise UnknownName("command", command, VERBS)
+    module, _, name = VERBS[command].partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def summary_line(command: str) -> str:
+    """The first line of a verb's docstring, read from its source without importing it."""
+    module, _, name = VERBS[command].partition(":")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def split_command(words: list[str]) -> tuple[str, list[str]]:
+    """Split an argument list into the command it begins with (one word or two) and the rest."""
+    for length in (2, 1):
+        command = " ".join(words[:length])
+        if len(words) >= length and command in VERBS:
+            return command, words[length:]
+    raise UnknownName("command", words[0], VERBS)
