@@ -57,7 +57,7 @@ _LOCAL_AND_GLOBAL = ["sliding_attention", "full_attention", "sliding_attention"]
 
 
 class _Family(NamedTuple):
-    """model_type: what transformers calls it; settings: arguments of its configuration; task: its Auto class."""
+    """model_type: as transformers names it; settings: arguments of its configuration; task: its Auto class."""
 
     model_type: str
     settings: dict[str, Any]
@@ -129,7 +129,7 @@ def tiny_model(
 ) -> PreTrainedModel:
     """The small random model of `family`, in eval mode.
 
-    family: one of FAMILIES, or the model_type of any other decoder in transformers, which gets the usual sizes.
+    family: one of FAMILIES, or the model_type of another decoder in transformers, which gets the usual sizes.
     overrides: arguments of the family's configuration.
     """
     row = _TABLE.get(family, _Family(family, _DECODER))

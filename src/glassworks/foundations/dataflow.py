@@ -1,0 +1,193 @@
+"""Which module read and wrote which tensor in one forward pass of a model, and how tensors add up.
+
+The anatomy is found by watching a short random input flow through a model: a norm is "before the attention"
+because its output is what the attention reads, whatever it is called. Inputs: a model and its keyword arguments.
+Outputs: the calls in the order in which they ended, and small tests on tensors. Knows nothing of transformers'
+module names, of layers or of heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+# Largest relative error at which a sum of recorded tensors counts as another recorded tensor.
+_FIT = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+
+
+class Unexplained(Exception):
+    """Part of a forward pass fits none of the known forms; the text says which. Becomes UnsupportedArchitecture."""
+
+
+class Call(NamedTuple):
+    """One call of a module: its qualified name, the module, its arguments and the first tensor it returned."""
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+
+    @property
+    def input(self) -> Tensor | None:
+        """What the module transforms, of any shape: the first tensor among its arguments."""
+        values = (*self.args, self.kwargs.get("hidden_states"), *self.kwargs.values())
+        return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The calls of one forward pass, in the order in which they ended; logits of any shape."""
+
+    calls: tuple[Call, ...]
+    logits: Tensor
+    _by_module: dict[int, list[Call]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for call in self.calls:
+            self._by_module.setdefault(id(call.module), []).append(call)
+
+    def of(self, module: nn.Module) -> Call | None:
+        """The only call of `module`, None where it was not called or called more than once."""
+        calls = self._by_module.get(id(module), [])
+        return calls[0] if len(calls) == 1 else None
+
+    def once(self, module: nn.Module) -> Call:
+        """The only call of `module`; raises Unexplained where there is not exactly one."""
+        call = self.of(module)
+        if call is None:
+            raise Unexplained(f"a {type(module).__name__} does not run exactly once")
+        return call
+
+    def inside(self, module: nn.Module) -> list[Call]:
+        """The calls of modules inside `module`, in the order in which they ended."""
+        inner = {id(child) for child in module.modules()} - {id(module)}
+        return [call for call in self.calls if id(call.module) in inner]
+
+    def before(self, module: nn.Module) -> list[Call]:
+        """The calls that ended before anything in `module` did."""
+        inner = {id(child) for child in module.modules()}
+        start = next(index for index, call in enumerate(self.calls) if id(call.module) in inner)
+        return list(self.calls[:start])
+
+    def after(self, module: nn.Module) -> list[Call]:
+        """The calls that ended after `module` did."""
+        end = next(index for index, call in enumerate(self.calls) if call.module is module)
+        return list(self.calls[end + 1 :])
+
+    def outermost(self, root: nn.Module, avoid: Iterable[nn.Module]) -> list[Call]:
+        """Calls of the largest modules below `root` that hold none of `avoid`, in the order in which they ended.
+
+        Dropout is left out: in eval mode it does nothing.
+        """
+        avoided = set(map(id, avoid))
+
+        def walk(module: nn.Module) -> Iterator[nn.Module]:
+            for child in module.children():
+                if id(child) in avoided or isinstance(child, nn.Dropout):
+                    continue
+                if avoided.isdisjoint(map(id, child.modules())) and id(child) in self._by_module:
+                    yield child
+                else:
+                    yield from walk(child)
+
+        wanted = set(map(id, walk(root)))
+        return [call for call in self.calls if id(call.module) in wanted]
+
+
+def record(model: nn.Module, inputs: Mapping[str, Any]) -> Recording | None:
+    """Run `model` once on `inputs` and note every call; None where the output has no `logits`.
+
+    The model is left as it was: the hooks are removed, also when the forward pass fails.
+    """
+    calls: list[Call] = []
+    names = {id(module): name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(first, Tensor):
+            calls.append(Call(names[id(module)], module, args, dict(kwargs), first))
+
+    with hooked(module.register_forward_hook(note, with_kwargs=True) for module in model.modules()):
+        output = model(**inputs)
+    logits = getattr(output, "logits", None)
+    return None if logits is None else Recording(tuple(calls), logits)
+
+
+@contextmanager
+def hooked(handles: Iterator[Any] | Sequence[Any]) -> Iterator[None]:
+    """Keep hooks for the duration of a block. handles: what `register_*_hook` returned."""
+    handles = list(handles)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` in eval mode for the duration of a block, then give each module its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def same(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two tensors of any shape are one tensor, or a copy or view with the same shape and values."""
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return a is b or torch.equal(a, b)
+
+
+def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float] = ()) -> list[float] | None:
+    """The numbers c with target = Σ c_i terms_i, None where there are none.
+
+    target [batch, seq, hidden]; terms broadcast to it. Numbers are taken to be 1 where that explains the target
+    as well as the best fit does, else the nearest of `known` (values of the configuration), else the fit itself.
+    """
+    # Each channel is divided by its size: a few channels of a trained model are a thousand times the others.
+    scale = target.double().pow(2).mean(dim=(0, 1)).sqrt().clamp_min(1e-30)
+    columns = torch.stack([(term.expand_as(target).double() / scale).flatten() for term in terms], dim=1)
+    wanted = (target.double() / scale).flatten()
+
+    def error(values: Tensor) -> float:
+        return float((columns @ values - wanted).norm() / wanted.norm())
+
+    ones = torch.ones(len(terms), dtype=torch.float64, device=target.device)
+    fitted = torch.linalg.lstsq(columns, wanted[:, None]).solution[:, 0]
+    best, tolerance = error(fitted), _FIT.get(target.dtype, 1e-2)
+    if not best <= tolerance:
+        return None
+    if error(ones) <= 2 * best + tolerance / 10:
+        return [1.0] * len(terms)
+    nearest = [min((1.0, *known), key=lambda value, c=c: abs(value - c)) for c in fitted.tolist()]
+    if error(torch.tensor(nearest, dtype=torch.float64, device=target.device)) <= 2 * best + tolerance / 10:
+        return nearest
+    return [float(c) for c in fitted]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer, by its class's name: they share no class, and some no weight."""
+    return "norm" in type(module).__name__.lower() and not any(True for _ in module.children())
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is one affine map whose weight matrix can be sliced."""
+    return isinstance(module, (nn.Linear, Conv1D))
+
+
+def linear_weight(module: nn.Module) -> Tensor:
+    """The weight [out, in] of a linear map, a view: Conv1D keeps the transpose."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight.T if isinstance(module, Conv1D) else weight

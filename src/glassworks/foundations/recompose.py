@@ -1,0 +1,208 @@
+"""A forward pass written only from the parts, and the proof that it is the model's own.
+
+What a model hands to its attention modules (masks, rotary angles) and to its embedding tables (position ids) is
+recorded from one run of the model by `trace`; everything else is done from the parts: embeddings, norms, every
+head from its own copy of the residual stream, heads' writes summed with the biases, MLPs, final norm, logits.
+Inputs: an Anatomy and the inputs of the model. Raises Unexplained (which `anatomy` reports as
+UnsupportedArchitecture) with the size of the difference.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glassworks.foundations.attention import AttentionCall, head_outputs, head_writes
+from glassworks.foundations.dataflow import Unexplained, hooked
+from glassworks.foundations.parts import Anatomy, Embedding, Head, Layer, first_tensor
+
+# Allowed error of the recomposed logits: times max(1, max |logit|). Norms and rotary angles of most models are
+# computed in float32 whatever the model's type, so that float64 can flip a float32 rounding inside.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 5e-2}
+
+
+@dataclass
+class Trace:
+    """One plain run of the model.
+
+    attention_calls, table_inputs: what the model gave each attention module and each embedding table.
+    embeddings: one [batch, seq, hidden] a table, scaled, before the norm. heads: one
+    [batch, seq, heads, head_dim] a layer, before the output map. mlps: one [batch, seq, hidden] a layer, before
+    post-norm and multiplier. Both empty where activations were not asked for. logits: the model's own.
+    """
+
+    input_ids: Tensor
+    attention_calls: list[AttentionCall] = field(default_factory=list)
+    table_inputs: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    heads: list[Tensor] = field(default_factory=list)
+    mlps: list[Tensor] = field(default_factory=list)
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def trace(anatomy: Anatomy, input_ids: Tensor, *, activations: bool = True, **inputs: Any) -> Trace:
+    """Run the model on input_ids [batch, seq] and note what its parts were given and, if asked, what they wrote.
+
+    inputs: further arguments of the model's forward (attention_mask, token_type_ids, ...). Attention calls of one
+    input serve every input of the same batch, length and padding. Gradients follow the caller's mode.
+    """
+    run = Trace(input_ids)
+
+    def note_table(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        run.table_inputs.append((args, kwargs))
+
+    def note_call(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        run.attention_calls.append(AttentionCall.of(args, kwargs, anatomy.hidden_size))
+
+    def note_heads(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        run.heads.append(args[0].unflatten(-1, (-1, head_dims[module])))
+
+    def note_mlp(_: nn.Module, __: Any, output: Any) -> None:
+        run.mlps.append(first_tensor(output))
+
+    head_dims = {layer.attention.output: layer.attention.head_dim for layer in anatomy.layers}
+    handles = [table.register_forward_pre_hook(note_table, with_kwargs=True) for table in anatomy.embedding.tables]
+    for layer in anatomy.layers:
+        handles.append(layer.attention.module.register_forward_pre_hook(note_call, with_kwargs=True))
+        if activations:
+            handles.append(layer.attention.output.register_forward_pre_hook(note_heads))
+            handles.append(layer.mlp.modules[-1].register_forward_hook(note_mlp))
+    if "use_cache" in inspect.signature(anatomy.model.forward).parameters:
+        inputs.setdefault("use_cache", False)
+    with hooked(handles):
+        run.logits = anatomy.model(input_ids=input_ids, **inputs).logits
+    return run
+
+
+def embed(embedding: Embedding, run: Trace) -> tuple[Tensor, ...]:
+    """What each table adds to the residual stream before the norm, one [batch, seq, hidden] a table."""
+    shape = (*run.input_ids.shape, -1)
+    rows = (table(*args, **kwargs) for table, (args, kwargs) in zip(embedding.tables, run.table_inputs, strict=True))
+    return tuple(scaled(row, scale).expand(shape) for row, scale in zip(rows, embedding.scales, strict=True))
+
+
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """x of any shape times a factor; x itself where the factor is 1."""
+    return x if factor == 1.0 else x * factor
+
+
+def normed(norm: nn.Module | None, x: Tensor) -> Tensor:
+    """The norm of x [batch, seq, hidden], x itself where there is none."""
+    return x if norm is None else norm(x)
+
+
+def mlp_write(layer: Layer, output: Tensor) -> Tensor:
+    """What the MLP adds to the residual stream, given what `layer.mlp` returned; both [batch, seq, hidden]."""
+    return scaled(normed(layer.post_mlp_norm, output), layer.mlp_multiplier)
+
+
+def layer_forward(layer: Layer, stream: Tensor, call: AttentionCall) -> Tensor:
+    """One block from its parts, every head reading its own copy of the residual stream [batch, seq, hidden]."""
+    attention = layer.attention
+    x = normed(layer.pre_attention_norm, stream)[:, :, None]
+    many, few = (x.expand(-1, -1, n, -1) for n in (attention.num_heads, attention.num_key_value_heads))
+    written = head_writes(layer, head_outputs(attention, many, few, few, call)).total
+    middle = normed(layer.attention_sum_norm, stream + written)
+    read = normed(layer.pre_mlp_norm, stream if layer.parallel else middle)
+    return normed(layer.mlp_sum_norm, middle + mlp_write(layer, layer.mlp(read)))
+
+
+def read_out(head: Head, stream: Tensor, last: Tensor | None = None) -> Tensor:
+    """Logits [batch, seq, vocab], or [batch, labels] of a classifier, from the last residual stream.
+
+    stream [batch, seq, hidden]. last [batch]: the position that a classifier with pooling "last" reads, by default
+    the final one.
+    """
+    x = normed(head.final_norm, stream)
+    for module in head.modules:
+        x = first_tensor(module(x))
+    if head.pooling == "first":
+        x = x[:, 0]
+    elif head.pooling == "last":
+        x = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
+    x = scaled(x, head.scale)
+    return x if head.soft_cap is None else head.soft_cap * torch.tanh(x / head.soft_cap)
+
+
+def recompose(anatomy: Anatomy, run: Trace) -> Tensor:
+    """The logits of the model on the traced input, from the parts alone; shaped as the model's own."""
+    stream = normed(anatomy.embedding.norm, torch.stack(embed(anatomy.embedding, run)).sum(dim=0))
+    for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
+        stream = layer_forward(layer, stream, call)
+    last = None
+    padding = anatomy.model.config.get_text_config().pad_token_id
+    if anatomy.head.pooling == "last" and padding is not None:
+        positions = torch.arange(run.input_ids.shape[1], device=run.input_ids.device)
+        last = (positions * (run.input_ids != padding)).argmax(dim=-1)
+    return read_out(anatomy.head, stream, last)
+
+
+@torch.no_grad()
+def self_check(anatomy: Anatomy, input_ids: Tensor) -> float:
+    """The largest difference between recomposed and own logits on input_ids [batch, seq], at least two equal rows.
+
+    Raises Unexplained where it exceeds TOLERANCE, or where a head's slice also reaches other heads.
+    """
+    run = trace(anatomy, input_ids, activations=False)
+    logits = recompose(anatomy, run)
+    if logits.shape != run.logits.shape:
+        raise Unexplained(f"recomposed logits are {list(logits.shape)}, the model's {list(run.logits.shape)}")
+    difference = float((logits.double() - run.logits.double()).abs().max())
+    largest = float(run.logits.abs().max())
+    allowed = TOLERANCE.get(run.logits.dtype, 5e-2) * max(1.0, largest)
+    if not difference <= allowed:
+        raise Unexplained(
+            f"the parts do not recompose: logits differ by {difference:.3g} (allowed {allowed:.3g}, largest logit "
+            f"{largest:.3g})"
+        )
+    stream = normed(anatomy.embedding.norm, torch.stack(embed(anatomy.embedding, run)).sum(dim=0))
+    for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
+        _check_slices(layer, normed(layer.pre_attention_norm, stream), call)
+        stream = layer_forward(layer, stream, call)
+    return difference
+
+
+def _check_slices(layer: Layer, x: Tensor, call: AttentionCall) -> None:
+    """Raise Unexplained unless one head's query, key and value reach that head (or group of heads) alone.
+
+    x [batch, seq, hidden], equal rows. Recomposition cannot see this: cut at the wrong place, fused queries, keys
+    and values are joined again at the same place. A query at one position moves its head there and nowhere else,
+    a value moves its heads in proportion, a key only its group.
+    """
+    attention = layer.attention
+    heads, key_heads, position = attention.num_heads, attention.num_key_value_heads, x.shape[1] - 1
+    head = heads - 1 - layer.index % max(1, heads - 1)
+    group = head * key_heads // heads
+    inputs = {"query": heads, "key": key_heads, "value": key_heads}
+    streams = {name: x[:, :, None].expand(-1, -1, n, -1).contiguous() for name, n in inputs.items()}
+    plain = head_outputs(attention, *streams.values(), call)
+    noise = TOLERANCE.get(x.dtype, 5e-2) * float(plain.abs().max())
+    own = torch.zeros(x.shape[1], heads, dtype=torch.bool, device=x.device)
+    in_group = torch.arange(heads, device=x.device) * key_heads // heads == group
+
+    def moved(name: str, which: int, strength: float) -> Tensor:
+        changed = streams | {name: streams[name].clone()}
+        changed[name][1, position, which] += strength * (x[1, 0] - x[1, position])
+        out = head_outputs(attention, *changed.values(), call)
+        return out[1] - plain[0]
+
+    for name, which in (("query", head), ("key", group), ("value", group)):
+        reached = own.clone()
+        rows = slice(position, None) if name == "query" else slice(None)
+        everywhere = attention.norm_scope == "projection" and name != "value"
+        columns = torch.ones_like(in_group) if everywhere else in_group
+        reached[rows] = columns
+        if name == "query" and not everywhere:
+            reached[rows] = torch.arange(heads, device=x.device) == head
+        once = moved(name, which, 1.0)
+        leak = float(once.abs().amax(dim=-1).masked_fill(reached, 0).max())
+        if leak > noise:
+            raise Unexplained(
+                f"layer {layer.index}: the {name} slice of head {which} also moves other heads or positions by "
+                f"{leak:.3g} (allowed {noise:.3g})"
+            )
+        if name == "value" and float((moved(name, which, 2.0) - 2 * once).abs().max()) > 4 * noise:
+            raise Unexplained(f"layer {layer.index}: attention is not linear in what was found as its values")
