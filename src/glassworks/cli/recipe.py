@@ -107,12 +107,10 @@ def run(
         fresh: run every stage again, also those that are intact.
     """
     plan = read_recipe(recipe)
-    values = _input_values(plan, inputs or {})
-    if unknown := [name for name in stages if name not in {stage.name for stage in plan.stages}]:
-        raise UnknownName("stage", unknown[0], [stage.name for stage in plan.stages], place=recipe)
     folder = Path(out or Path("runs") / plan.source.stem)
-    known = values | {"run.out": str(folder)} | {f"{s.name}.out": str(folder / s.name) for s in plan.stages}
-    arguments = {stage.name: _arguments(plan, stage, known) for stage in plan.stages}
+    arguments = check_recipe(plan, folder, inputs or {})
+    if unknown := [name for name in stages if name not in arguments]:
+        raise UnknownName("stage", unknown[0], arguments, place=recipe)
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     began = time.perf_counter()
@@ -153,6 +151,18 @@ def read_recipe(recipe: str) -> Recipe:
     return Recipe(source, inputs, tuple(stages.values()))
 
 
+def check_recipe(plan: Recipe, folder: Path, inputs: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
+    """Stage -> the arguments its verb will be called with, when the recipe runs in ``folder`` with these inputs.
+
+    Raises UnknownName or OptionError, naming the stage, where a verb does not accept them.
+    """
+    if unknown := [name for name in inputs if name not in plan.inputs]:
+        raise UnknownName("input", unknown[0], plan.inputs, place=str(plan.source))
+    known: dict[str, Any] = {f"inputs.{name}": inputs.get(name, default) for name, default in plan.inputs.items()}
+    known |= {"run.out": str(folder)} | {f"{stage.name}.out": str(folder / stage.name) for stage in plan.stages}
+    return {stage.name: _arguments(plan, stage, known) for stage in plan.stages}
+
+
 def _stage(entry: object, place: str) -> Stage:
     if not isinstance(entry, dict) or not {"name", "verb"} <= entry.keys():
         raise RecipeError("expected a mapping with 'name' and 'verb'", place=place)
@@ -164,12 +174,6 @@ def _stage(entry: object, place: str) -> Stage:
     if not isinstance(options, dict) or "out" in options:
         raise RecipeError("'with' is a mapping of the verb's options, without 'out'", place=place)
     return Stage(str(entry["name"]), entry["verb"], options, str(entry.get("launcher") or ""))
-
-
-def _input_values(plan: Recipe, given: Mapping[str, str | None]) -> dict[str, Any]:
-    if unknown := [name for name in given if name not in plan.inputs]:
-        raise UnknownName("input", unknown[0], plan.inputs, place=str(plan.source))
-    return {f"inputs.{name}": given.get(name, default) for name, default in plan.inputs.items()}
 
 
 def _arguments(plan: Recipe, stage: Stage, known: Mapping[str, Any]) -> dict[str, Any]:

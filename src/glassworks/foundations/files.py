@@ -78,8 +78,8 @@ def path_sha(path: Path, *, skip: Collection[str] = (), quick: bool = False) -> 
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for name, file in files_below(path, skip=skip):
-        digest.update(f"{name}\0{path_sha(file, quick=quick)}\0".encode())
+    for name, member in files_below(path, skip=skip):
+        digest.update(f"{name}\0{path_sha(member, quick=quick)}\0".encode())
     return digest.hexdigest()
 
 
