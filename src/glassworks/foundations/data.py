@@ -8,7 +8,6 @@ held-out rows that depends only on the rows themselves. Knows nothing of any sys
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from glassworks.errors import DataNotFound, MalformedRecord
+from glassworks.foundations.files import path_sha
 from glassworks.foundations.packaged import is_packaged, packaged_path
 
 
@@ -31,8 +31,7 @@ def file_sha(path: str | Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return path_sha(Path(path))[:16]
 
 
 def local_file(path: str | Path) -> Path:

@@ -119,13 +119,14 @@ def load_model(
         path = _gguf_options(path, options)
     else:
         options["use_safetensors"] = None if allow_pickle else True
-        if target.type != "cpu":
-            options["device_map"] = {"": target}
-    loaded = _from_pretrained(AUTO_CLASSES[task], path, task, str(model), options)
+    if target.type != "cpu":
+        options["device_map"] = {"": target}
+    loaded = _from_pretrained(path, task, str(model), options)
     if target.type == "cpu" and loaded.dtype == torch.float16:
         log.warning("%s is stored in float16, which CPUs compute some six times slower; using float32", model)
-        loaded = loaded.float()
-    return loaded.to(target).eval()
+        loaded.float()
+    loaded.eval()
+    return loaded
 
 
 def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -234,9 +235,10 @@ def _gguf_options(path: Path, options: dict[str, Any]) -> Path:
     return path.parent
 
 
-def _from_pretrained(auto: Any, path: str | Path, task: str, place: str, options: dict[str, Any]) -> PreTrainedModel:
+def _from_pretrained(path: str | Path, task: str, place: str, options: dict[str, Any]) -> PreTrainedModel:
+    loaded: PreTrainedModel
     try:
-        loaded, info = auto.from_pretrained(path, output_loading_info=True, **options)
+        loaded, info = AUTO_CLASSES[task].from_pretrained(path, output_loading_info=True, **options)
     except (SafetensorError, RuntimeError) as error:
         raise NotAModel(f"the weights do not fit the configuration ({_first_line(error)})", place=place) from error
     except (ValueError, KeyError, IndexError) as error:

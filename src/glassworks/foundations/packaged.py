@@ -22,7 +22,8 @@ from urllib.parse import quote
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from glassworks.errors import DataNotFound, MissingDependency, ModelNotFound, OptionError, OutOfSpace, UnknownName
+from glassworks.errors import DataNotFound, MissingDependency, ModelNotFound, OptionError, UnknownName
+from glassworks.foundations.files import atomic_write, is_out_of_space, out_of_space, remove_partial
 
 PREFIX = "packaged:"
 CONVERSION = 1  # part of every cache name: raise it when a conversion below changes its output
@@ -90,14 +91,14 @@ def packaged_path(reference: str) -> Path:
     """Where ``packaged:NAME`` lies as a standard input: a folder of safetensors, or a JSONL file.
 
     Converts on first use; two processes that ask at once convert once. Raises ModelNotFound or DataNotFound
-    with the install command when a package is missing, OutOfSpace and OptionError when the cache cannot be
+    with the install command when a package is missing, OutOfSpace or OptionError when the cache cannot be
     written.
     """
     row = packaged(reference)
     found = [_locate(row, source) for source in row.sources]
     if row.convert is None:
         return found[0]
-    target = _cache_folder() / (_cache_name(row) + row.suffix)
+    target = _cache_folder() / _cache_name(row) / (row.name + row.suffix)
     if not target.exists():
         _convert_once(row, found, target)
     return target
@@ -134,36 +135,27 @@ def _installed_version(source: Source) -> str:
 
 
 def _convert_once(row: Packaged, found: list[Path], target: Path) -> None:
-    place, remedy = f"{PREFIX}{row.name}", "Set GLASSWORKS_CACHE to a folder that you may write to."
+    place, folder = f"{PREFIX}{row.name}", target.parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(target.parent).free
-    except OSError as error:
-        problem = f"the cache folder {target.parent} cannot be made ({error.strerror})"
-        raise OptionError(problem, place=place, remedy=remedy) from error
-    if free < row.megabytes * 1_000_000:
-        problem = f"needs {row.megabytes} MB in {target.parent}, {free // 1_000_000} MB are free"
-        raise OutOfSpace(problem, place=place, remedy="Free some space or set GLASSWORKS_CACHE elsewhere.")
-    if not os.access(target.parent, os.W_OK):
-        raise OptionError(f"the cache folder {target.parent} is read-only", place=place, remedy=remedy)
-    with FileLock(f"{target}.lock"):
-        if target.exists():  # another process was faster
-            return
-        partial = target.with_name(f".{target.name}.partial")
-        _remove(partial)  # of a process that was killed: only the holder of the lock writes here
-        assert row.convert is not None
-        try:
-            row.convert(partial, *found)
-            partial.replace(target)
-        finally:
-            _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if target.exists():  # another process was faster
+                return
+            remove_partial(folder)  # of a process that was killed: only the holder of the lock writes here
+            free = shutil.disk_usage(folder).free
+            if free < row.megabytes * 1_000_000:
+                raise out_of_space(folder)
+            assert row.convert is not None
+            with atomic_write(target) as temporary:
+                row.convert(temporary, *found)
+    except Exception as error:
+        if is_out_of_space(error):
+            raise out_of_space(folder) from error
+        if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
+            problem = f"the cache folder {folder} cannot be written ({error.strerror})"
+            remedy = "Set GLASSWORKS_CACHE to a folder that you may write to."
+            raise OptionError(problem, place=place, remedy=remedy) from error
+        raise
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -226,7 +218,7 @@ def _linked_questions(dataset: Path, summaries: Path) -> list[dict[str, Any]]:
     for question in json.loads(dataset.read_text(encoding="utf-8")):
         for sub in _sub_questions(question):
             title = (sub["evidence"] or {}).get("title")
-            if title not in pages or not isinstance(sub["answer"], str):
+            if title is None or title not in pages or not isinstance(sub["answer"], str):
                 continue
             row = rows.setdefault(
                 sub["question"],
