@@ -184,9 +184,9 @@ class Run:
         """What a person is told at the end: each claim with its figure, interval and n, and where the run lies."""
         lines = []
         for item in self._evidence:
-            figure = f"{item.value:.4g}{' ' + item.unit if item.unit else ''}"
+            figure = _figure(item.value) + (f" {item.unit}" if item.unit else "")
             if item.interval is not None:
-                figure += f" [{item.interval[0]:.4g}, {item.interval[1]:.4g}]"
+                figure += f" [{_figure(item.interval[0])}, {_figure(item.interval[1])}]"
             if item.n is not None:
                 figure += f", n = {item.n}"
             lines.append(f"{item.claim}: {figure}")
@@ -236,6 +236,11 @@ class Run:
 
     def _release(self) -> None:
         release_lock(self.path, self._lock)
+
+
+def _figure(value: float) -> str:
+    """A number with four significant digits, whole ones in full."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.4g}"
 
 
 def take_lock(path: Path) -> filelock.BaseFileLock:
