@@ -1,14 +1,15 @@
-"""How do rows come in, and where exactly is a broken one? JSONL, Parquet, CSV, `datasets` folders and hub ids.
+"""Is every row what its reader expects, and if not, which line is broken? JSONL, field checks, fingerprints.
 
-JSONL is read line by line so that a fault is reported as ``file:17``; everything else goes through `datasets`,
-with the same column checks by row number. Also content fingerprints of files and a split into training and
-held-out rows that depends only on the rows themselves. Knows nothing of any system's columns: callers name them.
+Input: a JSONL file (gzip too, or ``packaged:NAME``) and the fields that a caller needs. Output: rows, or a
+MalformedRecord with ``file:line``, what was expected and what is there. Other formats come in through
+`rows.load_rows`, with the same checks. Knows nothing of any system's columns: callers name them.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +19,23 @@ from glassworks.errors import DataNotFound, MalformedRecord
 from glassworks.foundations.files import path_sha
 from glassworks.foundations.packaged import is_packaged, packaged_path
 
+Types = Mapping[str, type | tuple[type, ...]]
+"""The Python types that a field may have, by the field's name."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""What a name on the Hugging Face hub looks like; a path may look so too."""
+
+ROLES = ("system", "user", "assistant", "tool")
+
 
 def file_sha(path: str | Path) -> str:
-    """16 hexadecimal digits of the SHA-256 of a file's bytes; ``packaged:NAME`` is allowed.
+    """16 hexadecimal digits of the SHA-256 of a file's bytes, or of a folder's names and files.
 
-    Remembered within the process by path, size and modification time.
+    ``packaged:NAME`` is allowed. A file's is remembered within the process by path, size and time of change.
+    Raises DataNotFound.
     """
+    if not is_packaged(path) and Path(path).expanduser().is_dir():
+        return path_sha(Path(path).expanduser())[:16]
     file = local_file(path)
     stat = file.stat()
     return _sha256(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
@@ -50,9 +62,7 @@ def local_file(path: str | Path) -> Path:
     raise DataNotFound("no such file", place=str(path), remedy=f"In {parent} there is: {there}.")
 
 
-def read_jsonl(
-    path: str | Path, required: Sequence[str] = (), *, types: Mapping[str, type | tuple[type, ...]] | None = None
-) -> list[dict[str, Any]]:
+def read_jsonl(path: str | Path, required: Sequence[str] = (), *, types: Types | None = None) -> list[dict[str, Any]]:
     """All rows of a JSONL file (``.gz`` too, or ``packaged:NAME``), each a dict; blank lines are skipped.
 
     required: fields that must be there and not null. types: the Python types a field may have where present.
@@ -62,7 +72,7 @@ def read_jsonl(
 
 
 def iterate_jsonl(
-    path: str | Path, required: Sequence[str] = (), *, types: Mapping[str, type | tuple[type, ...]] | None = None
+    path: str | Path, required: Sequence[str] = (), *, types: Types | None = None
 ) -> Iterator[dict[str, Any]]:
     """As `read_jsonl`, one row at a time, for files larger than memory."""
     file = local_file(path)
@@ -79,7 +89,7 @@ def check_fields(
     required: Sequence[str],
     place: str,
     *,
-    types: Mapping[str, type | tuple[type, ...]] | None = None,
+    types: Types | None = None,
 ) -> None:
     """Check that `required` fields are present and not null, and that fields have their `types`.
 
@@ -91,12 +101,33 @@ def check_fields(
             raise MalformedRecord(f"field '{field}' {state}", place=place)
     for field, expected in (types or {}).items():
         value = row.get(field)
+        kinds = expected if isinstance(expected, tuple) else (expected,)
         # bool is an int in Python, but true is not a number in anybody's data
-        wrong_bool = isinstance(value, bool) and bool not in (expected if isinstance(expected, tuple) else (expected,))
-        if value is not None and (wrong_bool or not isinstance(value, expected)):
-            names = " or ".join(_type_name(t) for t in (expected if isinstance(expected, tuple) else (expected,)))
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        if value is not None and (wrong_bool or not isinstance(value, kinds)):
+            names = " or ".join(_type_name(kind) for kind in kinds)
             problem = f"field '{field}' should be {names}, not {_type_name(type(value))} ({_short(value)})"
             raise MalformedRecord(problem, place=place)
+
+
+def check_messages(value: object, place: str, *, last: str | None = None) -> list[dict[str, str]]:
+    """A conversation: a list of {"role", "content"} with known roles and text contents; returned as given.
+
+    last: the role that the last message must have. Raises MalformedRecord at `place`, naming the message.
+    """
+    if not isinstance(value, list) or not value:
+        problem = f"expected a list of messages, found {_type_name(type(value))} ({_short(value)})"
+        raise MalformedRecord(problem, place=place, remedy='A message is {"role": ..., "content": ...}.')
+    for number, message in enumerate(value, start=1):
+        where = f"{place}, message {number}"
+        if not isinstance(message, dict):
+            raise MalformedRecord(f"expected an object, found {_short(message)}", place=where)
+        check_fields(message, ("role", "content"), where, types={"role": str, "content": str})
+        if message["role"] not in ROLES:
+            raise MalformedRecord(f"role '{message['role']}' is not one of {', '.join(ROLES)}", place=where)
+    if last is not None and value[-1]["role"] != last:
+        raise MalformedRecord(f"the last message is the {value[-1]['role']}'s, expected the {last}'s", place=place)
+    return value
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -141,3 +172,8 @@ def _type_name(kind: type) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, to quote in ours; at most 200 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

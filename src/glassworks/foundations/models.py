@@ -41,6 +41,7 @@ from glassworks.foundations.checkpoints import (
     missing_path,
     read_config,
 )
+from glassworks.foundations.data import HUB_ID, first_line
 from glassworks.foundations.packaged import is_packaged, packaged, packaged_path
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,6 @@ AUTO_CLASSES: dict[str, Any] = {
     "sequence_classification": AutoModelForSequenceClassification,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # model_type -> the module that registers it with the Auto classes. Names, not imports: floors above stay above.
 OWN_ARCHITECTURES = {
     "lory": "glassworks.pretraining.modeling",
@@ -138,7 +138,7 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
     try:
         return AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        problem = f"no usable tokenizer ({_first_line(error)})"
+        problem = f"no usable tokenizer ({first_line(error)})"
         remedy = "Save the tokenizer into the same folder with save_pretrained."
         raise NotAModel(problem, place=str(model), remedy=remedy) from error
 
@@ -202,7 +202,7 @@ def _hub_snapshot(name: str, allow_pickle: bool) -> Path | None:
         if isinstance(cached, str):
             log.warning("the hub cannot be reached; using the cached copy of %s", name)
             return Path(cached).parent
-        problem = f"no such folder here, and the hub cannot be reached ({_first_line(error)})"
+        problem = f"no such folder here, and the hub cannot be reached ({first_line(error)})"
         raise ModelNotFound(problem, place=name, remedy="Give a folder or packaged:smollm2.") from error
     check_weight_names((file.rfilename for file in listed), name, allow_pickle=allow_pickle)
     return None
@@ -240,12 +240,12 @@ def _from_pretrained(path: str | Path, task: str, place: str, options: dict[str,
     try:
         loaded, info = AUTO_CLASSES[task].from_pretrained(path, output_loading_info=True, **options)
     except (SafetensorError, RuntimeError) as error:
-        raise NotAModel(f"the weights do not fit the configuration ({_first_line(error)})", place=place) from error
+        raise NotAModel(f"the weights do not fit the configuration ({first_line(error)})", place=place) from error
     except (ValueError, KeyError, IndexError) as error:
-        problem = f"cannot be loaded for {task} ({_first_line(error)})"
+        problem = f"cannot be loaded for {task} ({first_line(error)})"
         raise UnsupportedArchitecture(problem, place=place) from error
     except OSError as error:
-        raise ModelNotFound(f"cannot be read ({_first_line(error)})", place=place) from error
+        raise ModelNotFound(f"cannot be read ({first_line(error)})", place=place) from error
     _check_nothing_random(loaded, set(info["missing_keys"]), task, place)
     if info["unexpected_keys"]:
         log.info("%s: %d weights are not used for %s", place, len(info["unexpected_keys"]), task)
@@ -265,8 +265,3 @@ def _check_nothing_random(model: PreTrainedModel, missing: set[str], task: str, 
             f"{len(missing)} weights that {task} needs are not in the checkpoint: {', '.join(sorted(missing)[:3])}"
         )
         raise NotAModel(problem, place=place, remedy="Use a checkpoint that was saved for this task.")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
