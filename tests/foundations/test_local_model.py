@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassworks.errors import OptionError, PromptTooLong, TemplateError
+from glassworks.foundations import decoding
 from glassworks.foundations.decoding import shared_prefix_length
 from glassworks.foundations.generation import LocalModel, Sampling, StepwiseModel
 
@@ -205,6 +206,17 @@ def test_text_log_probs_in_windows() -> None:
         assert parts[place - 1] == pytest.approx(rows[place - start - 1, ids[place]].item(), abs=1e-5)
     with pytest.raises(OptionError, match="stride"):
         model.token_log_probs([text], window=20, stride=20)
+
+
+def test_long_texts_are_scored_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a longer text than the few logits that may be held", "short"]
+    model = local()
+    whole, scores = model.token_log_probs(texts), model.score("prompt", texts)
+    monkeypatch.setattr(decoding, "_LOGITS_AT_ONCE", 2 * 7 * BYTE_VOCABULARY)
+    for ours, theirs in zip(model.token_log_probs(texts), whole, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    for mine, before in zip(model.score("prompt", texts), scores, strict=True):
+        assert mine.token_log_probs == pytest.approx(before.token_log_probs, abs=1e-5)
 
 
 def test_top_next_tokens_are_the_head_of_the_distribution() -> None:

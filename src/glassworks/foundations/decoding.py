@@ -15,15 +15,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from glassworks.errors import PromptTooLong, UnsupportedArchitecture
+from glassworks.foundations.unembedding import language_model_of
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _BLOCK = {"cpu": 64, "cuda": 256}
+_LOGITS_AT_ONCE = 2**26  # when texts are scored: 256 MiB in float32
 
 
 class CausalForward:
@@ -40,22 +43,24 @@ class CausalForward:
             raise UnsupportedArchitecture(
                 f"{config.model_type} is an encoder-decoder", remedy="Use a decoder-only language model."
             )
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = language_model_of(model)
         self._accepted = frozenset(inspect.signature(inner.forward).parameters)
         text = config.get_text_config(decoder=True)
         stateful = getattr(inner, "_is_stateful", False) or set(getattr(text, "layer_types", None) or ()) - _ATTENTION
-        self.model = model
+        self.model: Any = model
         # transformers renamed the argument in the course of version 5.
         self._cache_name = "cache" if "cache" in self._accepted else "past_key_values"
         self.cached = self._cache_name in self._accepted and not stateful
         self.padded = "attention_mask" in self._accepted
         lengths = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
+        self.vocabulary = int(text.vocab_size)
         self.limit: int | None = next((length for length in lengths if length), None)
 
     @property
     def device(self) -> torch.device:
         """Where the inputs go."""
-        return self.model.device
+        device: torch.device = self.model.device
+        return device
 
     @torch.no_grad()
     def __call__(
@@ -337,11 +342,17 @@ def _token_log_probs(
         return [[] for _ in rows]
     ids = torch.tensor([list(row) + [0] * (longest - len(row)) for row in rows], device=forward.device)
     positions = torch.arange(past, past + longest - 1, device=forward.device).expand(len(rows), -1)
-    logits = forward(ids[:, :-1], positions=positions, cache=cache)
-    values = [
-        (row.gather(1, targets[:, None])[:, 0] - row.logsumexp(dim=-1)).tolist()
-        for row, targets in zip((line.float() for line in logits), ids[:, 1:], strict=True)
-    ]
+    step = longest
+    if forward.cached:  # with a cache a text can be read piece by piece, so that few logits are held at once
+        step = max(1, _LOGITS_AT_ONCE // (len(rows) * forward.vocabulary))
+        cache = DynamicCache() if cache is None and step < longest - 1 else cache
+    pieces = []
+    for start in range(0, longest - 1, step):
+        stop = min(start + step, longest - 1)
+        logits = forward(ids[:, start:stop], positions=positions[:, start:stop], cache=cache)
+        targets = ids[:, start + 1 : stop + 1, None]
+        pieces.append(logits.gather(2, targets)[:, :, 0].float() - logits.float().logsumexp(dim=-1))
+    values: list[list[float]] = torch.cat(pieces, dim=1).tolist()
     return [line[: len(row) - 1] for line, row in zip(values, rows, strict=True)]
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from glassworks.errors import OptionError
+from glassworks.foundations.chat import Message
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Message = dict[str, str]
 Prompt = str | list[Message]
 FinishReason = Literal["stop", "length"]
 

@@ -16,13 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from glassworks.errors import OptionError, PromptTooLong, TemplateError
+from glassworks.errors import OptionError, PromptTooLong
+from glassworks.foundations.chat import encode, render
 from glassworks.foundations.decoding import CausalForward, Decoding, PrefixStore, text_log_probs
 from glassworks.foundations.language_model import ContinuationScore, Generation, Message, Prompt, Sampling
 from glassworks.foundations.models import load_model, load_tokenizer
 from glassworks.foundations.sampling import Continuation, choose_tokens
-
-_SCORED_LOGITS = 2**26  # at most so many logits at once when texts are scored: 256 MiB in float32
 
 
 class LocalModel:
@@ -122,18 +121,13 @@ class LocalModel:
         return ids
 
     def _encode_chat(self, messages: list[Message]) -> list[int]:
-        if not self.chat:
-            raise TemplateError(
-                "the tokenizer has no chat template", place=self.name, remedy="Pass a text, or an instruction model."
-            )
         answering = bool(messages) and messages[-1].get("role") == "assistant"
-        try:
-            rendered = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=not answering, continue_final_message=answering
-            )
-        except Exception as error:  # a template is a program: it may raise anything
-            raise TemplateError(f"the chat template cannot render this: {error}", place=self.name) from error
-        return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        turns = messages[:-1] if answering else messages
+        ids: list[int] = encode(
+            self.tokenizer, render(self.tokenizer, turns, add_generation_prompt=True, place=self.name)
+        )
+        # What the assistant has said so far is read as if it had been generated: after the prompt's own tokens.
+        return ids + (encode(self.tokenizer, messages[-1]["content"]) if answering else [])
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""
@@ -246,7 +240,7 @@ class LocalModel:
             self._check_length(index, len(row) + len(ids), room=0)
         state = self._open([row])
         found: dict[int, list[float]] = {}
-        for batch in self._batches([len(ids) for ids in targets], self._scored_tokens()):
+        for batch in self._batches([len(ids) for ids in targets]):
             values = state.score([targets[index] for index in batch])
             found |= dict(zip(batch, values, strict=True))
         return [
@@ -272,7 +266,7 @@ class LocalModel:
         spans = [(index, *span) for index, row in enumerate(rows) for span in _windows(len(row), window, stride)]
         found: list[list[float]] = [[] for _ in rows]
         scored: dict[int, list[float]] = {}
-        for batch in self._batches([stop - start for _, start, _, stop in spans], self._scored_tokens()):
+        for batch in self._batches([stop - start for _, start, _, stop in spans]):
             pieces = [rows[index][start:stop] for index, start, _, stop in (spans[i] for i in batch)]
             scored |= dict(zip(batch, text_log_probs(self._forward, pieces, alone=self.batch_invariant), strict=True))
         for number, (index, start, first, _) in enumerate(spans):
@@ -295,22 +289,18 @@ class LocalModel:
             together = self._encode_text(prompt + text)
             if together[: len(row)] == row:
                 return together[len(row) :]
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return encode(self.tokenizer, text)
 
     def _open(self, rows: Sequence[Sequence[int]]) -> Decoding:
         if not self._remember:
             self._prefixes.clear()
         return Decoding(self._forward, self._prefixes, rows, alone=self.batch_invariant)
 
-    def _scored_tokens(self) -> int:
-        return max(1, _SCORED_LOGITS // self.model.config.get_text_config().vocab_size)
-
-    def _batches(self, lengths: Sequence[int], budget: int | None = None) -> list[list[int]]:
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Row numbers in batches of similar length, longest first so that too little memory shows at once."""
         batches: list[list[int]] = []
-        budget = min(budget or self.max_batch_tokens, self.max_batch_tokens)
         for index in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-            if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= self.max_batch_tokens:
                 batches[-1].append(index)
             else:
                 batches.append([index])

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -93,9 +94,8 @@ class ServerModel:
         path, body = self._request(prompt, _sampling(options, 0) | {"stream": True})
         finished, received = False, 0
         for event in event_stream(self.base_url + path, body, self._key(), self._retries, place=self.name):
-            choice = self._reading(event, lambda event=event: (event["choices"] or [{}])[0])
-            piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
-            finished = finished or choice.get("finish_reason") is not None
+            piece, last = self._reading(event, partial(_piece, event))
+            finished = finished or last
             received += len(piece)
             if piece:
                 yield piece
@@ -215,6 +215,13 @@ def _sampling(options: Sampling, index: int) -> dict[str, object]:
         # Equal prompts must not get equal samples, so the index goes into the seed.
         body |= {"top_p": options.top_p, "seed": (options.seed * 1_000_003 + index) % 2**31}
     return body | ({"stop": list(options.stop)} if options.stop else {})
+
+
+def _piece(event: Any) -> tuple[str, bool]:
+    """The text of a stream's event, and whether it is the last."""
+    choice = (event["choices"] or [{}])[0]
+    piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+    return piece, choice.get("finish_reason") is not None
 
 
 def _generation(reply: Any, options: Sampling) -> Generation:
