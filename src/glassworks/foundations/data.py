@@ -137,7 +137,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
         with opener(file, "rb") as opened:
             for number, raw in enumerate(opened, start=1):
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, raw.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 (byte {error.object[error.start]:#04x} at position {error.start + 1} of the line)"
         raise MalformedRecord(problem, place=f"{file}:{number}", remedy="Save the file as UTF-8.") from error
