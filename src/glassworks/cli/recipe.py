@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from glassworks import __version__
 from glassworks.cli.parsing import arguments_from_mapping, read_yaml
@@ -249,7 +249,7 @@ class _Runner:
         function, arguments = load_verb(stage.verb), self.arguments[stage.name]
         token = command_name.set(stage.verb)
         try:
-            if "out" in arguments:
+            if get_type_hints(function).get("return") is Run:
                 result = function(**arguments)
             else:
                 with Run.start(path, function, arguments) as holder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
 import os
 import platform
@@ -128,7 +129,9 @@ class Run:
         a run with other options. A folder of an interrupted or finished run with the same options is taken up again.
         """
         path, name = Path(out), command_name.get() or verb.__name__.replace("_", "-")
-        config = {key: plain(value) for key, value in arguments.items() if key != "out"} | {"out": str(out)}
+        config = {key: plain(value) for key, value in arguments.items() if key != "out"}
+        if "out" in inspect.signature(verb).parameters:
+            config["out"] = str(out)
         if path.exists() and not path.is_dir():
             raise RunMismatch("expected a folder, found a file", place=str(path), remedy="Choose another --out.")
         fresh = not path.exists()
