@@ -20,7 +20,8 @@ keeps its traceback.
     │   ├── DataNotFound         no such file, folder or dataset
     │   ├── MalformedRecord      a record cannot be parsed or lacks a field; file:line
     │   ├── NoDocuments          a documents folder holds nothing that can be read
-    │   └── UnreadableDocument   a document's bytes are not what its name says
+    │   ├── UnreadableDocument   a document's bytes are not what its name says
+    │   └── GraphMismatch        a circuit or edge file belongs to another computation graph
     ├── DatastoreError
     │   ├── DatastoreNotFound    no datastore at this address
     │   ├── EncoderMismatchError the store was embedded by another encoder
@@ -150,6 +151,10 @@ class NoDocuments(DataError):
 
 class UnreadableDocument(DataError):
     """A document's bytes are not what its name says."""
+
+
+class GraphMismatch(DataError):
+    """A circuit or edge file belongs to another computation graph."""
 
 
 class DatastoreError(UserError):

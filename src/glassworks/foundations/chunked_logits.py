@@ -157,26 +157,25 @@ class _PerToken(torch.autograd.Function):
         head = Unembedding(weight, bias, head.scale, head.soft_cap)
         head_trains = recording and (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
         at_once = recording and not head_trains
-        values, statistics = [], []
-        gradient = torch.empty_like(hidden) if at_once else None
+        collected: list[Tensor] = []
         size = max(1, chunk_elements // head.vocabulary)
         for start in range(0, max(len(hidden), 1), size):
             rows = slice(start, start + size)
-            logits = head.logits(hidden[rows])
-            measured = criterion.measure(logits, rows)
-            values.append(measured.values)
-            if gradient is not None:
-                slope = _logit_slope(measured.probs, measured.statistics, measured.teacher)
-                gradient[rows] = _before_scale_and_cap(slope, logits, head).to(weight.dtype) @ weight
-            elif head_trains:
-                statistics.append(measured.statistics)
+            parts = _measure_chunk(hidden[rows], head, criterion, rows, at_once, head_trains)
+            # Into tensors of the final size: small ones kept from each chunk would lie between the freed large
+            # ones, and the heap would grow by a chunk a turn.
+            if not collected:
+                collected = [part.new_empty((len(hidden), *part.shape[1:])) for part in parts]
+            for whole, part in zip(collected, parts, strict=True):
+                whole[rows] = part
+        values, *kept = collected
         ctx.head_trains, ctx.scale, ctx.soft_cap = head_trains, head.scale, head.soft_cap
         ctx.criterion, ctx.chunk_elements = criterion, chunk_elements
         if head_trains:
-            ctx.save_for_backward(hidden, weight, bias, *map(torch.cat, zip(*statistics, strict=True)))
-        elif gradient is not None:
-            ctx.save_for_backward(gradient)
-        return torch.cat(values)
+            ctx.save_for_backward(hidden, weight, bias, *kept)
+        else:
+            ctx.save_for_backward(*kept)
+        return values
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -193,28 +192,44 @@ class _PerToken(torch.autograd.Function):
         size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(hidden), 1))
         for start in range(0, head.vocabulary, size):
             columns = slice(start, min(start + size, head.vocabulary))
-            logits = head.logits(hidden, columns)
-            slope = _recomputed_slope(logits, Statistics(*statistics), ctx.criterion.teacher, columns)
-            slope = _before_scale_and_cap(slope, logits, head).mul_(upstream.unsqueeze(1))
-            narrow = slope.to(weight.dtype)
-            if hidden_gradient is not None:
-                hidden_gradient += narrow @ weight[columns]
-            if weight_gradient is not None:
-                weight_gradient[columns] = narrow.T @ hidden
+            slope = _recomputed_slope(hidden, head, Statistics(*statistics), ctx.criterion.teacher, columns)
+            slope.mul_(upstream.unsqueeze(1))
             if bias_gradient is not None:
                 bias_gradient[columns] = slope.sum(0)
+            slope = slope.to(weight.dtype)
+            if hidden_gradient is not None:
+                hidden_gradient += slope @ weight[columns]
+            if weight_gradient is not None:
+                weight_gradient[columns] = slope.T @ hidden
+            del slope  # Free before the next block takes its own.
         if hidden_gradient is not None:
             hidden_gradient = hidden_gradient.to(hidden.dtype)
         return (hidden_gradient, weight_gradient, bias_gradient, *[None] * 4)
 
 
-def _recomputed_slope(logits: Tensor, statistics: Statistics, teacher: Teacher | None, columns: slice) -> Tensor:
+def _measure_chunk(
+    hidden: Tensor, head: Unembedding, criterion: Criterion, rows: slice, at_once: bool, head_trains: bool
+) -> list[Tensor]:
+    # A function, so that the chunk's buffers are free before the next chunk takes its own.
+    logits = head.logits(hidden)
+    measured = criterion.measure(logits, rows)
+    if at_once:
+        slope = _logit_slope(measured.probs, measured.statistics, measured.teacher)
+        slope = _before_scale_and_cap(slope, logits, head)
+        return [measured.values, slope.to(head.weight.dtype) @ head.weight]
+    return [measured.values, *(measured.statistics if head_trains else ())]
+
+
+def _recomputed_slope(
+    hidden: Tensor, head: Unembedding, statistics: Statistics, teacher: Teacher | None, columns: slice
+) -> Tensor:
+    logits = head.logits(hidden, columns)
     probs = (logits - statistics.lse.unsqueeze(1)).exp_()
     target = None
     if teacher is not None:
         target = teacher.head.logits(teacher.hidden, columns)
         target = target.sub_(statistics.teacher_lse.unsqueeze(1)).exp_()
-    return _logit_slope(probs, statistics, target, columns)
+    return _before_scale_and_cap(_logit_slope(probs, statistics, target, columns), logits, head)
 
 
 def _logit_slope(probs: Tensor, statistics: Statistics, teacher: Tensor | None, columns: slice | None = None) -> Tensor:
