@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import pickle
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +34,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from glassworks.errors import MissingDependency, ModelNotFound, NotAModel, OptionError, UnsupportedArchitecture
+from glassworks.errors import (
+    MissingDependency,
+    ModelNotFound,
+    NotAModel,
+    OptionError,
+    UnsafeCheckpoint,
+    UnsupportedArchitecture,
+)
 from glassworks.foundations.checkpoints import (
     check_checkpoint,
     check_weight_names,
@@ -239,6 +247,9 @@ def _from_pretrained(path: str | Path, task: str, place: str, options: dict[str,
     loaded: PreTrainedModel
     try:
         loaded, info = AUTO_CLASSES[task].from_pretrained(path, output_loading_info=True, **options)
+    except pickle.UnpicklingError as error:  # transformers unpickles tensors only, whatever was allowed
+        problem = "the pickled weights hold other objects than tensors, so they were not opened"
+        raise UnsafeCheckpoint(problem, place=place, remedy="Ask its maker for safetensors.") from error
     except (SafetensorError, RuntimeError) as error:
         raise NotAModel(f"the weights do not fit the configuration ({first_line(error)})", place=place) from error
     except (ValueError, KeyError, IndexError) as error:
