@@ -63,7 +63,7 @@ def anatomy(model: PreTrainedModel, *, check: bool = True, seed: int = 0) -> Ana
 def _probe(model: PreTrainedModel, seed: int) -> dict[str, Any]:
     """Equal rows of random tokens, none of them special: padding would be masked."""
     config = model.config.get_text_config()
-    special = {config.pad_token_id, config.bos_token_id, config.eos_token_id}
+    special = {getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
     ids = [token for token in range(min(config.vocab_size, 4096)) if token not in special]
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(ids), (PROBE_LENGTH,), generator=generator)

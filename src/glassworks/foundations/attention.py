@@ -70,7 +70,7 @@ def project(projection: Projection, x: Tensor) -> Tensor:
     weight, bias = projection.weight, projection.bias
     if x.ndim == 3:
         flat = F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
-        return flat.unflatten(-1, (projection.num_heads, projection.head_dim))
+        return flat.view(*x.shape[:-1], projection.num_heads, projection.head_dim)
     out = torch.einsum("bshw,hdw->bshd", x, weight)
     return out if bias is None else out + bias
 
@@ -178,7 +178,7 @@ def _outputs(attention: Attention, query: Tensor, key: Tensor, value: Tensor) ->
     parts = [(attention.query, query), (attention.key, key), (attention.value, value)]
     if attention.query.module is not attention.key.module:
         return [(projection.module, x.flatten(2)) for projection, x in parts]
-    fused = torch.cat([x.unflatten(2, (projection.groups, -1)) for projection, x in parts], dim=3)
+    fused = torch.cat([x.reshape(*x.shape[:2], p.groups, -1, p.head_dim) for p, x in parts], dim=3)
     return [(attention.query.module, fused.flatten(2))]
 
 

@@ -26,19 +26,26 @@ class Unexplained(Exception):
 
 
 class Call(NamedTuple):
-    """One call of a module: its qualified name, the module, its arguments and the first tensor it returned."""
+    """One call of a module: qualified name, module, keyword arguments, first tensor given and first returned.
+
+    input, output: copies of any shape, taken at once, since some models add to a tensor in place later; where a
+    model flattens [batch, seq, width] to [batch * seq, width] (OPT) they have their three axes back. joins: whether
+    it was given several [batch, seq, width] tensors, so that it may add the residual stream itself (Bloom).
+    """
 
     name: str
     module: nn.Module
-    args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    input: Tensor | None
     output: Tensor
+    joins: bool
 
     @property
-    def input(self) -> Tensor | None:
-        """What the module transforms, of any shape: the first tensor among its arguments."""
-        values = (*self.args, self.kwargs.get("hidden_states"), *self.kwargs.values())
-        return next((value for value in values if isinstance(value, Tensor)), None)
+    def read(self) -> Tensor:
+        """The input; raises Unexplained where the module was given no tensor."""
+        if self.input is None:
+            raise Unexplained(f"{self.name} reads no tensor")
+        return self.input
 
 
 @dataclass(frozen=True)
@@ -84,17 +91,18 @@ class Recording:
     def outermost(self, root: nn.Module, avoid: Iterable[nn.Module]) -> list[Call]:
         """Calls of the largest modules below `root` that hold none of `avoid`, in the order in which they ended.
 
-        Dropout is left out: in eval mode it does nothing.
+        Dropout and identities do nothing in eval mode and are left out; modules that join tensors are looked into.
         """
-        avoided = set(map(id, avoid))
+        kept_out = set(map(id, avoid))
+        avoided = kept_out | {id(call.module) for call in self.calls if call.joins}
 
         def walk(module: nn.Module) -> Iterator[nn.Module]:
             for child in module.children():
-                if id(child) in avoided or isinstance(child, nn.Dropout):
+                if isinstance(child, (nn.Dropout, nn.Identity)):
                     continue
                 if avoided.isdisjoint(map(id, child.modules())) and id(child) in self._by_module:
                     yield child
-                else:
+                elif id(child) not in kept_out:
                     yield from walk(child)
 
         wanted = set(map(id, walk(root)))
@@ -102,22 +110,32 @@ class Recording:
 
 
 def record(model: nn.Module, inputs: Mapping[str, Any]) -> Recording | None:
-    """Run `model` once on `inputs` and note every call; None where the output has no `logits`.
+    """Run `model` once on `inputs` (`input_ids` among them) and note every call; None where it has no `logits`.
 
     The model is left as it was: the hooks are removed, also when the forward pass fails.
     """
     calls: list[Call] = []
     names = {id(module): name for name, module in model.named_modules()}
+    rows = inputs["input_ids"].shape
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         first = output[0] if isinstance(output, (tuple, list)) and output else output
         if isinstance(first, Tensor):
-            calls.append(Call(names[id(module)], module, args, dict(kwargs), first))
+            given = [value for value in (*args, kwargs.get("hidden_states")) if isinstance(value, Tensor)]
+            given += [x for name, x in kwargs.items() if isinstance(x, Tensor) and name != "hidden_states"]
+            joins = sum(x.ndim == 3 and x.is_floating_point() for x in given) > 1
+            read = _copy(given[0], rows) if given else None
+            calls.append(Call(names[id(module)], module, dict(kwargs), read, _copy(first, rows), joins))
 
     with hooked(module.register_forward_hook(note, with_kwargs=True) for module in model.modules()):
         output = model(**inputs)
     logits = getattr(output, "logits", None)
     return None if logits is None else Recording(tuple(calls), logits)
+
+
+def _copy(tensor: Tensor, rows: torch.Size) -> Tensor:
+    copy = tensor.detach().clone()
+    return copy.unflatten(0, rows) if copy.ndim == 2 and len(copy) == rows.numel() else copy
 
 
 @contextmanager
@@ -144,10 +162,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def same(a: Tensor | None, b: Tensor | None) -> bool:
-    """Whether two tensors of any shape are one tensor, or a copy or view with the same shape and values."""
-    if a is None or b is None or a.shape != b.shape:
-        return False
-    return a is b or torch.equal(a, b)
+    """Whether two recorded tensors are the same: equal shape (any) and, bit for bit, equal values."""
+    return a is not None and b is not None and a.shape == b.shape and torch.equal(a.to(b.dtype), b)
 
 
 def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float] = ()) -> list[float] | None:
@@ -156,6 +172,8 @@ def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float]
     target [batch, seq, hidden]; terms broadcast to it. Numbers are taken to be 1 where that explains the target
     as well as the best fit does, else the nearest of `known` (values of the configuration), else the fit itself.
     """
+    if target.ndim != 3 or any(term.ndim != 3 or term.shape[-1] != target.shape[-1] for term in terms):
+        return None
     # Each channel is divided by its size: a few channels of a trained model are a thousand times the others.
     scale = target.double().pow(2).mean(dim=(0, 1)).sqrt().clamp_min(1e-30)
     columns = torch.stack([(term.expand_as(target).double() / scale).flatten() for term in terms], dim=1)
@@ -171,10 +189,10 @@ def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float]
         return None
     if error(ones) <= 2 * best + tolerance / 10:
         return [1.0] * len(terms)
-    nearest = [min((1.0, *known), key=lambda value, c=c: abs(value - c)) for c in fitted.tolist()]
-    if error(torch.tensor(nearest, dtype=torch.float64, device=target.device)) <= 2 * best + tolerance / 10:
-        return nearest
-    return [float(c) for c in fitted]
+    candidates = torch.tensor([1.0, *known], dtype=torch.float64, device=target.device)
+    nearest = candidates[(fitted[:, None] - candidates).abs().argmin(dim=1)]
+    kept = nearest if error(nearest) <= 2 * best + tolerance / 10 else fitted
+    return [float(c) for c in kept]
 
 
 def is_norm(module: nn.Module) -> bool:

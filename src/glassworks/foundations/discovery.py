@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -50,12 +51,18 @@ class Finder:
     @property
     def hidden_size(self) -> int:
         """Width of the residual stream."""
-        return int(self.config.hidden_size)
+        return self._size("hidden_size")
 
-    @property
+    def _size(self, name: str) -> int:
+        size = getattr(self.config, name, None)
+        if not isinstance(size, int):
+            raise Unexplained(f"the configuration has no {name}")
+        return size
+
+    @cached_property
     def blocks(self) -> nn.ModuleList:
         """The list of blocks: as many as the configuration says, each run once."""
-        wanted = self.config.num_hidden_layers
+        wanted = self._size("num_hidden_layers")
         for module in self.model.modules():
             if isinstance(module, nn.ModuleList) and len(module) == wanted and self._run_once(module):
                 return module
@@ -69,17 +76,22 @@ class Finder:
     def embedding(self) -> Embedding:
         """The tables whose rows, scaled and added, are the first block's input, and the norm after them."""
         before = self.recording.before(self.blocks[0])
-        target = self.recording.once(self.blocks[0]).input
+        target = self.recording.once(self.blocks[0]).read
         tokens = self.recording.once(self.model.get_input_embeddings())
         norm = next((call for call in before if is_norm(call.module) and same(call.output, target)), None)
         if norm is not None:
-            target = norm.input
-        others = [c for c in before if isinstance(c.module, nn.Embedding) and c.module is not tokens.module]
+            target = norm.read
+        others = [
+            call
+            for call in before
+            if isinstance(call.module, nn.Embedding)
+            and call.module is not tokens.module
+            and call.output.ndim == 3
+            and call.output.shape[-1] == self.hidden_size
+        ]
         tables = [tokens, *others]
-        scales = None
-        if target is not None and all(call.output.shape[-1] == target.shape[-1] for call in tables):
-            known = [*numbers_of(self.config), math.sqrt(target.shape[-1])]
-            scales = coefficients(target, [call.output for call in tables], known)
+        known = [*numbers_of(self.config), math.sqrt(self.hidden_size)]
+        scales = coefficients(target, [call.output for call in tables], known)
         if scales is None:
             raise Unexplained("the first block's input is not a sum of embeddings")
         names = ("token", *("type" if "type" in call.name else "position" for call in others))
@@ -109,15 +121,12 @@ class Finder:
             raise Unexplained("nothing runs besides attention and norms, so there is no MLP")
         mlp = Mlp(tuple(call.module for call in mlp_calls), self._mlp_output(mlp_calls[-1]))
         call = self.recording.once(block)
-        reads = [call.input, self.recording.once(attention.query.module).input, mlp_calls[0].input]
-        if any(read is None for read in reads):
-            raise Unexplained("block, attention or MLP read no tensor")
         tensors = BlockTensors(
-            stream=reads[0],
+            stream=call.read,
             out=call.output,
-            attention_in=reads[1],
+            attention_in=self.recording.once(attention.query.module).read,
             attention_out=self.recording.once(attention.output).output,
-            mlp_in=reads[2],
+            mlp_in=mlp_calls[0].read,
             mlp_out=mlp_calls[-1].output,
         )
         wiring = wire(tensors, norms, numbers_of(self.config))
@@ -134,7 +143,7 @@ class Finder:
 
     def _norms_the_stream(self, call: Call, attention: Attention) -> bool:
         inside = any(call.module is module for module in attention.module.modules())
-        return is_norm(call.module) and not inside and call.output.shape[-1] == self.config.hidden_size
+        return is_norm(call.module) and not inside and call.output.shape[-1] == self.hidden_size
 
     def _mlp_output(self, last: Call) -> nn.Module:
         """The linear map that ends the MLP, else the whole module (a mixture of experts)."""
@@ -147,16 +156,21 @@ class Finder:
     # Attention
 
     def _attention(self, index: int, block: nn.Module) -> Attention:
+        # The attention reads the stream first, so a fused projection is the first linear map that runs; by its
+        # shape alone it could be an MLP's.
+        first = next((call.module for call in self.recording.inside(block) if is_linear(call.module)), None)
         for module in block.modules():
-            projections = self._separate(module) or self._fused(module)
+            projections = self._separate(module)
+            if projections is None and first is not None and any(child is first for child in module.children()):
+                projections = self._fused(first)
             if projections is not None and self.recording.of(module) is not None:
-                output = self._attention_output(block, module, projections[0])
+                output = self._attention_output(block, module, projections)
                 return self._described(index, module, projections, output)
         raise Unexplained("no module holds the query, key and value projections")
 
     def _separate(self, module: nn.Module) -> Three | None:
         """Three linear maps side by side, told apart by the first letter of their names."""
-        found = {}
+        found: dict[str, nn.Module] = {}
         for name, child in module.named_children():
             letter = name.lower().removeprefix("w")[:1]
             if is_linear(child) and letter in ("q", "k", "v") and self.recording.of(child) is not None:
@@ -164,41 +178,36 @@ class Finder:
         if len(found) < 3:
             return None
         sizes = {letter: linear_weight(child).shape[0] for letter, child in found.items()}
-        head_dim, odd = divmod(sizes["q"], self.config.num_attention_heads)
+        head_dim, odd = divmod(sizes["q"], self._size("num_attention_heads"))
         if odd or sizes["k"] % head_dim or sizes["k"] != sizes["v"]:
             raise Unexplained(f"projections of sizes {sizes} do not divide into heads")
         heads = {letter: size // head_dim for letter, size in sizes.items()}
         q, k, v = (Projection(found[x], 1, 0, heads[x], heads[x], head_dim) for x in "qkv")
         return q, k, v
 
-    def _fused(self, module: nn.Module) -> Three | None:
+    def _fused(self, linear: nn.Module) -> Three | None:
         """Queries, keys and values out of one linear map, recognised by its shape."""
-        heads, hidden = self.config.num_attention_heads, self.config.hidden_size
-        head_dim = getattr(self.config, "head_dim", None) or hidden // heads
-        for child in module.children():
-            if not is_linear(child) or self.recording.of(child) is None:
-                continue
-            size, width = linear_weight(child).shape
-            key_heads, odd = divmod(size - heads * head_dim, 2 * head_dim)
-            if width != hidden or odd or key_heads < 1 or heads % key_heads:
-                continue
-            groups = 1 if self.fused == "concatenated" else key_heads
-            q, kv = heads // groups, key_heads // groups
-            edges = [(0, q), (q, q + kv), (q + kv, q + 2 * kv)]
-            a, b, c = (Projection(child, groups, *edge, q + 2 * kv, head_dim) for edge in edges)
-            return a, b, c
-        return None
+        heads = self._size("num_attention_heads")
+        head_dim = getattr(self.config, "head_dim", None) or self.hidden_size // heads
+        size, width = linear_weight(linear).shape
+        key_heads, odd = divmod(size - heads * head_dim, 2 * head_dim)
+        if width != self.hidden_size or odd or key_heads < 1 or heads % key_heads:
+            return None
+        groups = 1 if self.fused == "concatenated" else key_heads
+        q, kv = heads // groups, key_heads // groups
+        edges = [(0, q), (q, q + kv), (q + kv, q + 2 * kv)]
+        a, b, c = (Projection(linear, groups, *edge, q + 2 * kv, head_dim) for edge in edges)
+        return a, b, c
 
-    def _attention_output(self, block: nn.Module, module: nn.Module, query: Projection) -> nn.Module:
+    def _attention_output(self, block: nn.Module, module: nn.Module, found: Three) -> nn.Module:
         """The linear map from all heads to the residual stream: inside the module, or fed by it (BERT)."""
-        width = query.num_heads * query.head_dim
+        width = found[0].num_heads * found[0].head_dim
         result = self.recording.once(module).output
-        inside = set(map(id, module.modules()))
+        inside = set(map(id, module.modules())) - {id(p.module) for p in found}
         for call in reversed(self.recording.inside(block)):
-            if is_linear(call.module) and linear_weight(call.module).shape[1] == width:
-                last = id(call.module) in inside and same(call.output, result)
-                if last or same(call.input, result):
-                    return call.module
+            fits = is_linear(call.module) and linear_weight(call.module).shape == (self.hidden_size, width)
+            if fits and (id(call.module) in inside or same(call.input, result)):
+                return call.module
         raise Unexplained(f"no linear map takes {width} head outputs to the residual stream")
 
     def _described(self, index: int, module: nn.Module, found: Three, output: nn.Module) -> Attention:
@@ -231,28 +240,28 @@ class Finder:
         last = self.blocks[-1]
         after = {id(call) for call in self.recording.after(last)}
         calls = [call for call in self.recording.outermost(self.model, self.blocks) if id(call) in after]
-        final_norm = None
-        if calls and is_norm(calls[0].module) and same(calls[0].input, self.recording.once(last).output):
-            final_norm = calls.pop(0).module
+        stream, final_norm = self.recording.once(last).output, None
+        if calls and is_norm(calls[0].module) and same(calls[0].input, stream):
+            stream, final_norm = calls[0].output, calls.pop(0).module
         linears = [call.module for call in self.recording.after(last) if is_linear(call.module)]
         if not calls or not linears:
             raise Unexplained("no linear map to logits after the last block")
         scale, soft_cap, pooling = self._logits(calls[-1].output)
+        if same(calls[0].input, stream[:, 0]):
+            pooling = "first"
         return Head(final_norm, tuple(call.module for call in calls), linears[-1], scale, soft_cap, pooling)
 
     def _logits(self, output: Tensor) -> tuple[float, float | None, Pooling]:
         """Scale, soft-cap and pooling that make the head's output [batch, (seq,) labels] the model's logits."""
         logits = self.recording.logits
-        pooled: dict[Pooling, Tensor] = {"none": output}
+        pooling: Pooling = "none"
         if output.ndim == 3 and logits.ndim == 2:
-            pooled = {"last": output[:, -1], "first": output[:, 0]}
-        known = numbers_of(self.config)
-        for pooling, value in pooled.items():
-            if value.shape != logits.shape:
-                continue
-            if same(value, logits):
-                return 1.0, None, pooling
-            rows, wanted = (x.reshape(1, -1, x.shape[-1]) for x in (value, logits))
+            output, pooling = output[:, -1], "last"
+        if same(output, logits):
+            return 1.0, None, pooling
+        if output.shape == logits.shape:
+            known = numbers_of(self.config)
+            rows, wanted = (x.reshape(1, -1, x.shape[-1]) for x in (output, logits))
             if scale := coefficients(wanted, [rows], [*known, *(1 / number for number in known)]):
                 return scale[0], None, pooling
             for cap in known:

@@ -13,6 +13,8 @@ They know nothing of how they were found (dataflow, anatomy) and compute nothing
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,16 +49,16 @@ class Projection:
     @property
     def weight(self) -> Tensor:
         """[heads, head_dim, hidden], a view of the module's weight wherever strides allow."""
-        grouped = linear_weight(self.module).unflatten(0, (self.groups, self.slots, self.head_dim))
-        return grouped[:, self.start : self.stop].flatten(0, 1)
+        return self._of_heads(linear_weight(self.module))
 
     @property
     def bias(self) -> Tensor | None:
         """[heads, head_dim], None where the module has no bias."""
         bias = self.module.bias
-        if not isinstance(bias, Tensor):
-            return None
-        grouped = bias.unflatten(0, (self.groups, self.slots, self.head_dim))
+        return self._of_heads(bias) if isinstance(bias, Tensor) else None
+
+    def _of_heads(self, features: Tensor) -> Tensor:
+        grouped: Tensor = features.unflatten(0, (self.groups, self.slots, self.head_dim))  # type: ignore[no-untyped-call]
         return grouped[:, self.start : self.stop].flatten(0, 1)
 
 
@@ -102,7 +104,8 @@ class Attention:
     @property
     def output_weight(self) -> Tensor:
         """[hidden, heads, head_dim], a view: what each head writes into the residual stream per unit of output."""
-        return linear_weight(self.output).unflatten(1, (self.num_heads, self.head_dim))
+        weight: Tensor = linear_weight(self.output).unflatten(1, (self.num_heads, self.head_dim))  # type: ignore[no-untyped-call]
+        return weight
 
     @property
     def output_bias(self) -> Tensor | None:
@@ -164,10 +167,10 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """From the residual stream to logits: final_norm, modules in turn, scale, soft-cap, choice of position.
+    """From the residual stream to logits: final_norm, choice of position, modules in turn, scale, soft-cap.
 
-    unembedding: the linear map to the vocabulary or the labels. pooling: which position's logits a classifier of
-    sequences returns, "none" where all are returned or a module of the head has already chosen.
+    unembedding: the linear map to the vocabulary or the labels. pooling: the position that a classifier of
+    sequences reads, "none" where logits of all are returned or a module of the head itself chooses (BERT).
     """
 
     final_norm: nn.Module | None
@@ -220,10 +223,112 @@ class Anatomy:
         """The qualified name of a part in the model; raises KeyError for a module that is not in it."""
         for name, candidate in self.model.named_modules():
             if candidate is module:
-                return name
+                return str(name)
         raise KeyError(type(module).__name__)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every part by its qualified name, with sizes and numbers, in plain types for JSON."""
+        names = {id(module): name for name, module in self.model.named_modules()}
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, nn.Module):
+                return names[id(value)]
+            if isinstance(value, tuple):
+                return [plain(item) for item in value]
+            if dataclasses.is_dataclass(value):
+                return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return value
+
+        sizes = {"num_layers": self.num_layers, "hidden_size": self.hidden_size, "num_heads": self.num_heads}
+        sizes |= {"num_key_value_heads": self.num_key_value_heads, "head_dim": self.layers[0].attention.head_dim}
+        return {
+            "model_type": self.model.config.model_type,
+            "class": type(self.model).__name__,
+            "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            **sizes,
+            "difference": self.difference,
+            "embedding": plain(self.embedding),
+            "layers": [plain(layer) for layer in self.layers],
+            "head": plain(self.head),
+        }
+
+    def describe(self) -> str:
+        """The anatomy as a page of text: embedding, each kind of layer once, head, proof."""
+        about = self.as_dict()
+        lines = [
+            f"{about['class']} ({about['model_type']}), {about['num_parameters']:,} parameters: {self.num_layers} "
+            f"layers, hidden size {self.hidden_size}, {self.num_heads} heads and {self.num_key_value_heads} "
+            f"key-value heads of {about['head_dim']}",
+            f"embedding   {_embedding_line(about['embedding'])}",
+        ]
+        pages = [_layer_lines(layer) for layer in about["layers"]]
+        for page in dict.fromkeys(pages):
+            indices = [index for index, other in enumerate(pages) if other == page]
+            lines += [f"layers {_ranges(indices)}", *page]
+        lines.append(f"head        {_head_line(about['head'])}")
+        proof = "not checked" if self.difference is None else f"logits differ by {self.difference:.3g}"
+        return "\n".join([*lines, f"recomposed  {proof}"])
+
+
+def _embedding_line(about: dict[str, Any]) -> str:
+    tables = [
+        name if scale == 1.0 else f"{scale:g} x {name}"
+        for name, scale in zip(about["tables"], about["scales"], strict=True)
+    ]
+    return " + ".join(tables) + (f", then {about['norm']}" if about["norm"] else "")
+
+
+def _head_line(about: dict[str, Any]) -> str:
+    steps = [name for name in (about["final_norm"], *about["modules"]) if name]
+    facts = [f"{about['pooling']} position"] if about["pooling"] != "none" else []
+    facts += [f"logits x {about['scale']:g}"] if about["scale"] != 1.0 else []
+    facts += [f"soft-cap {about['soft_cap']:g}"] if about["soft_cap"] is not None else []
+    return "; ".join([", ".join(steps), *facts])
+
+
+def _layer_lines(about: dict[str, Any]) -> tuple[str, str]:
+    """The attention line and the MLP line of one layer, names relative to its block so that layers compare."""
+    attention, prefix = about["attention"], about["block"] + "."
+
+    def short(name: str) -> str:
+        return name.removeprefix(prefix)
+
+    def steps(*names: str | None) -> str:
+        return " -> ".join(short(name) for name in names if name)
+
+    projections = dict.fromkeys(short(attention[kind]["module"]) for kind in ("query", "key", "value"))
+    facts = [about["attention"]["layer_type"], "rotary" if attention["rotary"] else ""]
+    facts.append(f"{attention['norm_scope']} query and key norms" if attention["query_norm"] else "")
+    facts += [f"{name.replace('_', ' ')} {attention[name]:g}" for name in _NUMBERS if attention[name] is not None]
+    facts.append(f"x {about['attention_multiplier']:g}" if about["attention_multiplier"] != 1.0 else "")
+    facts.append("beside the MLP" if about["parallel"] else "")
+    path = steps(
+        about["pre_attention_norm"],
+        " ".join(projections),
+        attention["output"],
+        about["post_attention_norm"],
+        about["attention_sum_norm"],
+    )
+    mlp = steps(about["pre_mlp_norm"], *about["mlp"]["modules"], about["post_mlp_norm"], about["mlp_sum_norm"])
+    factor = f"; x {about['mlp_multiplier']:g}" if about["mlp_multiplier"] != 1.0 else ""
+    return "; ".join([f"  attention {path}", *filter(None, facts)]), f"  MLP       {mlp}{factor}"
+
+
+_NUMBERS = ("scale", "soft_cap", "sliding_window")
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """'0-3, 5' of sorted indices."""
+    spans: list[list[int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in spans)
 
 
 def first_tensor(output: Any) -> Tensor:
     """The tensor, of any shape, that a module returns alone or first among others (experts add router scores)."""
-    return output[0] if isinstance(output, (tuple, list)) else output
+    tensor: Tensor = output[0] if isinstance(output, (tuple, list)) else output
+    return tensor

@@ -10,6 +10,7 @@ UnsupportedArchitecture) with the size of the difference.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,7 @@ def trace(anatomy: Anatomy, input_ids: Tensor, *, activations: bool = True, **in
         run.attention_calls.append(AttentionCall.of(args, kwargs, anatomy.hidden_size))
 
     def note_heads(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        run.heads.append(args[0].unflatten(-1, (-1, head_dims[module])))
+        run.heads.append(args[0].reshape(*args[0].shape[:-1], -1, head_dims[module]))
 
     def note_mlp(_: nn.Module, __: Any, output: Any) -> None:
         run.mlps.append(first_tensor(output))
@@ -117,27 +118,38 @@ def read_out(head: Head, stream: Tensor, last: Tensor | None = None) -> Tensor:
     the final one.
     """
     x = normed(head.final_norm, stream)
-    for module in head.modules:
-        x = first_tensor(module(x))
     if head.pooling == "first":
         x = x[:, 0]
     elif head.pooling == "last":
         x = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
+    for module in head.modules:
+        x = first_tensor(module(x))
     x = scaled(x, head.scale)
     return x if head.soft_cap is None else head.soft_cap * torch.tanh(x / head.soft_cap)
 
 
-def recompose(anatomy: Anatomy, run: Trace) -> Tensor:
-    """The logits of the model on the traced input, from the parts alone; shaped as the model's own."""
+def streams(anatomy: Anatomy, run: Trace) -> Iterator[Tensor]:
+    """The residual stream before each layer and after the last, each [batch, seq, hidden], from the parts alone."""
     stream = normed(anatomy.embedding.norm, torch.stack(embed(anatomy.embedding, run)).sum(dim=0))
+    yield stream
     for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
         stream = layer_forward(layer, stream, call)
-    last = None
-    padding = anatomy.model.config.get_text_config().pad_token_id
-    if anatomy.head.pooling == "last" and padding is not None:
-        positions = torch.arange(run.input_ids.shape[1], device=run.input_ids.device)
-        last = (positions * (run.input_ids != padding)).argmax(dim=-1)
-    return read_out(anatomy.head, stream, last)
+        yield stream
+
+
+def recompose(anatomy: Anatomy, run: Trace) -> Tensor:
+    """The logits of the model on the traced input, from the parts alone; shaped as the model's own."""
+    *_, stream = streams(anatomy, run)
+    return read_out(anatomy.head, stream, _last_positions(anatomy, run.input_ids))
+
+
+def _last_positions(anatomy: Anatomy, input_ids: Tensor) -> Tensor | None:
+    """The last position [batch] that is not padding, None where padding is unknown or not looked at."""
+    padding = getattr(anatomy.model.config.get_text_config(), "pad_token_id", None)
+    if anatomy.head.pooling != "last" or padding is None:
+        return None
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    return positions.masked_fill(input_ids == padding, -1).argmax(dim=-1)
 
 
 @torch.no_grad()
@@ -147,62 +159,68 @@ def self_check(anatomy: Anatomy, input_ids: Tensor) -> float:
     Raises Unexplained where it exceeds TOLERANCE, or where a head's slice also reaches other heads.
     """
     run = trace(anatomy, input_ids, activations=False)
-    logits = recompose(anatomy, run)
-    if logits.shape != run.logits.shape:
-        raise Unexplained(f"recomposed logits are {list(logits.shape)}, the model's {list(run.logits.shape)}")
-    difference = float((logits.double() - run.logits.double()).abs().max())
-    largest = float(run.logits.abs().max())
-    allowed = TOLERANCE.get(run.logits.dtype, 5e-2) * max(1.0, largest)
+    try:
+        reads = list(streams(anatomy, run))
+        logits = read_out(anatomy.head, reads[-1])
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        # A norm, an MLP or a head that wants more than one tensor.
+        raise Unexplained(f"the parts do not run on their own ({error})") from error
+    difference = _compare(logits, run.logits)
+    for layer, read, call in zip(anatomy.layers, reads, run.attention_calls, strict=False):
+        _check_slices(layer, normed(layer.pre_attention_norm, read), call)
+    return difference
+
+
+def _compare(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference of two tensors of logits, any shape; raises Unexplained above TOLERANCE."""
+    if ours.shape != theirs.shape:
+        raise Unexplained(f"recomposed logits are {list(ours.shape)}, the model's {list(theirs.shape)}")
+    difference, largest = float((ours.double() - theirs.double()).abs().max()), float(theirs.abs().max())
+    allowed = TOLERANCE.get(theirs.dtype, 5e-2) * max(1.0, largest)
     if not difference <= allowed:
+        half = theirs.dtype in (torch.float16, torch.bfloat16)
         raise Unexplained(
             f"the parts do not recompose: logits differ by {difference:.3g} (allowed {allowed:.3g}, largest logit "
-            f"{largest:.3g})"
+            f"{largest:.3g}){'; half precision may be the cause, float32 will tell' if half else ''}"
         )
-    stream = normed(anatomy.embedding.norm, torch.stack(embed(anatomy.embedding, run)).sum(dim=0))
-    for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
-        _check_slices(layer, normed(layer.pre_attention_norm, stream), call)
-        stream = layer_forward(layer, stream, call)
     return difference
 
 
 def _check_slices(layer: Layer, x: Tensor, call: AttentionCall) -> None:
-    """Raise Unexplained unless one head's query, key and value reach that head (or group of heads) alone.
+    """Raise Unexplained unless one head's query, key and value reach that head (or its group) alone.
 
-    x [batch, seq, hidden], equal rows. Recomposition cannot see this: cut at the wrong place, fused queries, keys
-    and values are joined again at the same place. A query at one position moves its head there and nowhere else,
-    a value moves its heads in proportion, a key only its group.
+    x [batch, seq, hidden], equal rows. Recomposition cannot see this: fused queries, keys and values that are cut
+    at the wrong place are joined again at the same place. A query moves its own head at its own position, a key or
+    value the heads of its group, a value in proportion. Norms over all heads together let queries and keys move all.
     """
     attention = layer.attention
-    heads, key_heads, position = attention.num_heads, attention.num_key_value_heads, x.shape[1] - 1
+    heads, key_heads, last = attention.num_heads, attention.num_key_value_heads, x.shape[1] - 1
     head = heads - 1 - layer.index % max(1, heads - 1)
     group = head * key_heads // heads
-    inputs = {"query": heads, "key": key_heads, "value": key_heads}
-    streams = {name: x[:, :, None].expand(-1, -1, n, -1).contiguous() for name, n in inputs.items()}
-    plain = head_outputs(attention, *streams.values(), call)
-    noise = TOLERANCE.get(x.dtype, 5e-2) * float(plain.abs().max())
-    own = torch.zeros(x.shape[1], heads, dtype=torch.bool, device=x.device)
-    in_group = torch.arange(heads, device=x.device) * key_heads // heads == group
+    plain = [x[:, :, None].expand(-1, -1, n, -1) for n in (heads, key_heads, key_heads)]
+    before = head_outputs(attention, plain[0], plain[1], plain[2], call)[0]
+    noise = TOLERANCE.get(x.dtype, 5e-2) * float(before.abs().max())
+    index = torch.arange(heads, device=x.device)
+    joint = attention.norm_scope == "projection"
+    for which, name in enumerate(("query", "key", "value")):
+        own = index == head if name == "query" else index * key_heads // heads == group
+        reached = torch.zeros(last + 1, heads, dtype=torch.bool, device=x.device)
+        reached[last:] = torch.ones_like(own) if joint and name != "value" else own
 
-    def moved(name: str, which: int, strength: float) -> Tensor:
-        changed = streams | {name: streams[name].clone()}
-        changed[name][1, position, which] += strength * (x[1, 0] - x[1, position])
-        out = head_outputs(attention, *changed.values(), call)
-        return out[1] - plain[0]
+        def moved(strength: float, which: int = which) -> Tensor:
+            changed = list(plain)
+            changed[which] = plain[which].clone(memory_format=torch.contiguous_format)
+            changed[which][1, last, head if which == 0 else group] += strength * (x[1, 0] - x[1, last])
+            return head_outputs(attention, changed[0], changed[1], changed[2], call)[1] - before
 
-    for name, which in (("query", head), ("key", group), ("value", group)):
-        reached = own.clone()
-        rows = slice(position, None) if name == "query" else slice(None)
-        everywhere = attention.norm_scope == "projection" and name != "value"
-        columns = torch.ones_like(in_group) if everywhere else in_group
-        reached[rows] = columns
-        if name == "query" and not everywhere:
-            reached[rows] = torch.arange(heads, device=x.device) == head
-        once = moved(name, which, 1.0)
+        if name != "query":
+            reached = reached | reached[last]
+        once = moved(1.0)
         leak = float(once.abs().amax(dim=-1).masked_fill(reached, 0).max())
         if leak > noise:
             raise Unexplained(
-                f"layer {layer.index}: the {name} slice of head {which} also moves other heads or positions by "
+                f"layer {layer.index}: the {name} slice of head {head} also moves other heads or positions, by "
                 f"{leak:.3g} (allowed {noise:.3g})"
             )
-        if name == "value" and float((moved(name, which, 2.0) - 2 * once).abs().max()) > 4 * noise:
+        if name == "value" and float((moved(2.0) - 2 * once).abs().max()) > 4 * noise:
             raise Unexplained(f"layer {layer.index}: attention is not linear in what was found as its values")

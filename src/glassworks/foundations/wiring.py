@@ -48,7 +48,7 @@ class BlockTensors:
                 if role in placed:
                     raise Unexplained(f"two norms in the place of {role}")
                 placed[role] = call.module
-                self.norm_inputs[role] = _present(call.input)
+                self.norm_inputs[role] = call.read
         return placed
 
     def _roles(self, call: Call) -> list[str]:
@@ -102,9 +102,3 @@ def _sum(target: Tensor, terms: Sequence[Tensor], known: Sequence[float], what: 
     if numbers[0] != 1.0:
         raise Unexplained(f"a block's {what} holds its stream times {numbers[0]:.6g}, not once")
     return numbers
-
-
-def _present(tensor: Tensor | None) -> Tensor:
-    if tensor is None:
-        raise Unexplained("a norm reads no tensor")
-    return tensor
