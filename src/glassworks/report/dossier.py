@@ -16,7 +16,7 @@ from pathlib import Path
 from glassworks.errors import DataError
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.runs import CONFIG, write_text
-from glassworks.report.page import Claim, Fact, Named, Page, Section, Stage, claims, render
+from glassworks.report.page import Claim, Fact, Named, Page, Sample, Section, Stage, claims, render
 from glassworks.report.stages import SAMPLES_FILE, StageRecord, lost_stages, read_stages
 from glassworks.report.tables import number
 
@@ -117,9 +117,10 @@ def _sections(records: Sequence[StageRecord]) -> list[Section]:
     return sections
 
 
-def _samples(records: Sequence[StageRecord]) -> tuple[list, str]:
+def _samples(records: Sequence[StageRecord]) -> tuple[list[Sample], str]:
     """The first answers of each stage's file, never picked, and a sentence that says how many there are."""
-    shown, notes = [], []
+    shown: list[Sample] = []
+    notes: list[str] = []
     for record in (record for record in records if record.samples):
         some = list(record.samples[:SAMPLES_SHOWN])
         shown += some
@@ -148,10 +149,12 @@ def _facts(records: Sequence[StageRecord]) -> list[Fact]:
     for record in records:
         for term, value in _examined(record):
             facts.setdefault(term, {})[value] = None
+    for term, values in facts.items():  # a name that some stage could fingerprint needs no second line without
+        known = {value.text for value in values if value.sha}
+        facts[term] = {value: None for value in values if value.sha or value.text not in known}
     times = sorted(str(r.manifest[key]) for r in records for key in ("started", "finished") if r.manifest.get(key))
     if times:
-        first, last = _moment(times[0]), _moment(times[-1])
-        facts["Measured"] = {Named(first if first == last else f"{first} to {last}"): None}
+        facts["Measured"] = {Named(_period(times[0], times[-1])): None}
     for record in records:
         machine = record.manifest.get("machine")
         if isinstance(machine, Mapping):
@@ -161,7 +164,8 @@ def _facts(records: Sequence[StageRecord]) -> list[Fact]:
             software = [f"glassworks {record.manifest.get('version', '')}".strip()]
             software += [f"{name} {machine[key]}" for key, name in names.items() if machine.get(key)]
             facts.setdefault("Software", {})[Named(", ".join(software))] = None
-    return [Fact(term, list(values)) for term, values in facts.items()]
+    order = [*(term for term, _ in _EXAMINED.values()), "Measured", "Machine", "Software"]
+    return [Fact(term, list(facts[term])) for term in order if term in facts]
 
 
 def _examined(record: StageRecord) -> Iterator[tuple[str, Named]]:
@@ -257,6 +261,17 @@ def _moment(text: str) -> str:
         return text
     zone = moment.strftime("%Z") or "no time zone"
     return f"{moment.day} {moment.strftime('%B %Y, %H:%M')} {zone}"
+
+
+def _period(start: str, end: str) -> str:
+    """Two times as one phrase; what they share is said once."""
+    (day, _, first), (last_day, _, last) = (_moment(text).rpartition(", ") for text in (start, end))
+    if start == end:
+        return _moment(start)
+    if day != last_day or not day:
+        return f"{_moment(start)} to {_moment(end)}"
+    zone = first.partition(" ")[2]
+    return f"{day}, {first.removesuffix(zone).strip() if last.endswith(zone) else first} to {last}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ page knows no run folder and no clock (dossier.py gathers), so the same values g
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from markupsafe import Markup
 from glassworks.foundations.evidence import Evidence
 from glassworks.report.svg import Picture, theme_css
 from glassworks.report.tables import Verdict, confidence, decimals, n_text, number, reading
+from glassworks.report.tables import places as _places
 
 FOLDER = Path(__file__).parent
 
@@ -50,18 +51,21 @@ class Bar(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One claim, ready to be read. how: term and value of each detail of the measurement."""
+    """One claim, ready to be read.
+
+    unit: the unit, or the metric's name where it has none. spread: interval and n as text, or that there are none.
+    bar: None where there is nothing to draw the value against. how: term and value of each detail.
+    """
 
     system: str
     sentence: str
     value: str
     unit: str
-    interval: str
-    n: str
-    counted: bool
+    spread: Sequence[str]
     verdict: Verdict
+    direction: str
     reading: str
-    bar: Bar
+    bar: Bar | None
     how: Sequence[tuple[str, str]]
 
 
@@ -176,17 +180,20 @@ def scale(evidence: Sequence[Evidence]) -> tuple[float, float]:
     if low >= 0 and high <= 1 and not unit:
         return 0.0, 1.0
     margin = (high - low or abs(high) or 1.0) * 0.1
-    near_zero = 0 <= low <= 2 * (high - low) or (low == high and low >= 0)
-    return (0.0 if near_zero else low - margin), high + margin
+    near_zero = 0 <= low <= 2 * (high - low)
+    return (0.0 if near_zero else _rounded(low - margin, math.floor)), _rounded(high + margin, math.ceil)
+
+
+def _rounded(figure: float, towards: Callable[[float], int]) -> float:
+    """An end of an axis with two significant digits, so that a reader can say it."""
+    if abs(figure) < 1e-300:  # the step would be too small for a float
+        return figure
+    step = 10.0 ** (math.floor(math.log10(abs(figure))) - 1)
+    return float(f"{towards(round(figure / step, 9)) * step:.12g}")
 
 
 def _claim(item: Evidence, ends: tuple[float, float]) -> Claim:
     places, read = decimals(item), reading(item)
-    if item.interval is None:
-        interval = "no interval recorded"
-    else:
-        low, high = (number(end, places) for end in item.interval)
-        interval = f"{low} to {high}"
     direction = {"higher": "higher is better", "lower": "lower is better", "none": ""}[item.better]
     details = (
         ("Metric", item.metric),
@@ -205,15 +212,25 @@ def _claim(item: Evidence, ends: tuple[float, float]) -> Claim:
         item.system,
         item.claim,
         number(item.value, places),
-        item.unit,
-        interval,
-        n_text(item),
-        item.n is not None,
+        item.unit or item.metric,
+        _spread(item, places),
         read.verdict,
+        read.direction,
         f"{read.words} ({direction})" if direction else read.words,
-        _bar(item, ends),
+        None if item.interval is None and item.baseline is None else _bar(item, ends),
         [(term, value) for term, value in details if value],
     )
+
+
+def _spread(item: Evidence, places: int) -> list[str]:
+    if item.interval is None and item.n is None:
+        return ["no interval, no n recorded"]
+    counted = f"n = {n_text(item)}" if item.n is not None else "n not recorded"
+    if item.interval is None:
+        return ["no interval recorded", counted]
+    low, high = (number(end, places) for end in item.interval)
+    level = "" if confidence(item) == "95 %" else f" ({confidence(item)})"
+    return [f"{low} to {high}{level}", counted]
 
 
 def _bar(item: Evidence, ends: tuple[float, float]) -> Bar:
@@ -230,7 +247,7 @@ def _bar(item: Evidence, ends: tuple[float, float]) -> Bar:
         spoken += f", baseline {number(item.baseline, places)}"
     low, high = (None, None) if item.interval is None else (at(item.interval[0]), at(item.interval[1]))
     unit = f" {item.unit}" if item.unit else ""
-    ruler = 0 if end - start >= 10 or (start, end) == (0.0, 1.0) else places
+    ruler = 0 if (start, end) == (0.0, 1.0) else _places(start, ends)
     return Bar(
         at(item.value),
         low,

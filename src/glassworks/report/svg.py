@@ -35,7 +35,7 @@ THEME: dict[str, tuple[str, str]] = {
     "series-5": ("#a03272", "#ec8ac0"),
 }
 SERIES = tuple(light for name, (light, _) in THEME.items() if name.startswith("series"))
-FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, system-ui, sans-serif"
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, and set in the reader's own font

@@ -21,10 +21,14 @@ _NUMERIC = frozenset({"Value", "Interval", "n", "Baseline"})
 
 
 class Reading(NamedTuple):
-    """What the interval says about the baseline. verdict: for colour and sorting; words: for the reader."""
+    """What the interval says about the baseline. verdict: for colour; words: for the reader.
+
+    direction: "up" or "down" where the value is shown to be higher or lower, else empty.
+    """
 
     verdict: Verdict
     words: str
+    direction: Literal["up", "down", ""] = ""
 
 
 class Row(NamedTuple):
@@ -109,7 +113,7 @@ def reading(evidence: Evidence) -> Reading:
     higher = low > evidence.baseline
     good = {"higher": higher, "lower": not higher, "none": None}[evidence.better]
     verdict: Verdict = "differs" if good is None else "better" if good else "worse"
-    return Reading(verdict, f"{'higher' if higher else 'lower'} than {baseline}")
+    return Reading(verdict, f"{'higher' if higher else 'lower'} than {baseline}", "up" if higher else "down")
 
 
 def rows(evidence: Sequence[Evidence]) -> list[Row]:
@@ -176,7 +180,7 @@ def _text_line(cells: Sequence[str], sizes: dict[str, int]) -> str:
 
 
 def _markdown(cell: str) -> str:
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(cell.split())).replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", _one_line(cell)).replace("<", "&lt;").replace(">", "&gt;")
 
 
 _LATEX = str.maketrans(
@@ -189,4 +193,9 @@ _LATEX = str.maketrans(
 
 
 def _latex(cell: str) -> str:
-    return " ".join(cell.split()).translate(_LATEX)
+    return _one_line(cell).translate(_LATEX)
+
+
+def _one_line(cell: str) -> str:
+    """The cell without line breaks; the narrow spaces inside figures stay."""
+    return re.sub(r"[ \t\r\n]+", " ", cell).strip()
