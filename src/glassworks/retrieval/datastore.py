@@ -236,7 +236,7 @@ class Datastore:
         self._refuse_repeated([passage.id for passage in passages])
         if vectors is not None:
             vectors = unit_rows(vectors, self.settings.dimension, "passage", [passage.id for passage in passages])
-        rows = to_table(passages, vectors, self._table.schema)
+        rows = to_table(passages, vectors)
         with self.writing():
             column = "document_id" if upsert else "id"
             stored = self._stored(column, {getattr(passage, column) for passage in passages})
@@ -319,7 +319,8 @@ class Datastore:
         try:
             yield
         except (ValueError, RuntimeError) as error:
-            if where is None or isinstance(error, UserError) or "Invalid input" not in str(error):
+            is_about_filter = any(sign in str(error) for sign in ("Invalid input", "Error applying filter"))
+            if where is None or isinstance(error, UserError) or not is_about_filter:
                 raise
             raise OptionError(
                 f"the filter {where!r} is not understood ({str(error).splitlines()[0]})",

@@ -13,7 +13,6 @@ import re
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -85,7 +84,7 @@ class HashingEncoder:
 def _features(text: str) -> list[str]:
     words = re.findall(r"\w+", text.lower())
     padded = f"\x02{' '.join(words)}\x03"
-    trigrams = [a + b for a, b in pairwise(map("".join, pairwise(padded)))] or [padded]
+    trigrams = (padded[at : at + 3] for at in range(max(1, len(padded) - 2)))
     return [*words, *trigrams]
 
 

@@ -33,15 +33,16 @@ def schema(dimension: int, metadata: Mapping[str, str]) -> pa.Schema:
     return pa.schema(fields, metadata=dict(metadata))
 
 
-def to_table(passages: Sequence[Passage], vectors: NDArray[np.float32] | None, schema: pa.Schema) -> pa.Table:
-    """Rows for `passages`; vectors: [passages, dimension], or None where the schema has no vector column."""
+def to_table(passages: Sequence[Passage], vectors: NDArray[np.float32] | None) -> pa.Table:
+    """Rows for `passages`; vectors: [passages, dimension], or None for a table without a vector column."""
     columns: dict[str, Any] = {name: [getattr(passage, name) for passage in passages] for name in COLUMNS[:-1]}
     encoded = [json.dumps(dict(passage.metadata), allow_nan=False) for passage in passages]
     columns["metadata"] = pa.array(encoded, pa.json_(pa.utf8()))
     if vectors is not None:
         flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
         columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    return pa.table(columns, schema=schema)
+    # Not the schema that an opened table shows: there metadata is binary, and rows would go in unconverted.
+    return pa.table(columns, schema=schema(0 if vectors is None else vectors.shape[1], {}))
 
 
 def to_passages(table: pa.Table | pa.RecordBatch) -> list[Passage]:
