@@ -125,17 +125,18 @@ _AUTO = {
 
 
 def tiny_model(
-    family: str, *, dtype: torch.dtype = torch.float64, seed: int = 0, **overrides: Any
+    family: str, *, dtype: torch.dtype = torch.float64, seed: int = 0, task: str | None = None, **overrides: Any
 ) -> PreTrainedModel:
     """The small random model of `family`, in eval mode.
 
     family: one of FAMILIES, or the model_type of another decoder in transformers, which gets the usual sizes.
-    overrides: arguments of the family's configuration.
+    task: causal_lm, masked_lm or sequence_classification instead of the family's own. overrides: arguments of the
+    family's configuration.
     """
     row = _TABLE.get(family, _Family(family, _DECODER))
     config = AutoConfig.for_model(row.model_type, **(row.settings | overrides))
     # The grouped kernels for experts have no float64.
-    model = _AUTO[row.task].from_config(config, dtype=dtype, experts_implementation="eager")
+    model = _AUTO[task or row.task].from_config(config, dtype=dtype, experts_implementation="eager")
     randomise(model, seed=seed)
     return model.eval()
 
