@@ -192,8 +192,7 @@ class _PerToken(torch.autograd.Function):
         size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(hidden), 1))
         for start in range(0, head.vocabulary, size):
             columns = slice(start, min(start + size, head.vocabulary))
-            slope = _recomputed_slope(hidden, head, Statistics(*statistics), ctx.criterion.teacher, columns)
-            slope.mul_(upstream.unsqueeze(1))
+            slope = _recomputed_slope(hidden, head, Statistics(*statistics), ctx.criterion.teacher, upstream, columns)
             if bias_gradient is not None:
                 bias_gradient[columns] = slope.sum(0)
             slope = slope.to(weight.dtype)
@@ -214,35 +213,40 @@ def _measure_chunk(
     logits = head.logits(hidden)
     measured = criterion.measure(logits, rows)
     if at_once:
-        slope = _logit_slope(measured.probs, measured.statistics, measured.teacher)
-        slope = _before_scale_and_cap(slope, logits, head)
-        return [measured.values, slope.to(head.weight.dtype) @ head.weight]
+        return [measured.values, _slope(measured, logits, head).to(head.weight.dtype) @ head.weight]
     return [measured.values, *(measured.statistics if head_trains else ())]
 
 
 def _recomputed_slope(
-    hidden: Tensor, head: Unembedding, statistics: Statistics, teacher: Teacher | None, columns: slice
+    hidden: Tensor,
+    head: Unembedding,
+    statistics: Statistics,
+    teacher: Teacher | None,
+    upstream: Tensor,
+    columns: slice,
 ) -> Tensor:
+    # The gradient by these columns of the logits, times `upstream`, which is folded into factors of one a token.
     logits = head.logits(hidden, columns)
-    probs = (logits - statistics.lse.unsqueeze(1)).exp_()
-    target = None
+    lse = statistics.lse.unsqueeze(1)
+    probs = (logits.sub_(lse) if head.soft_cap is None else logits - lse).exp_()
+    probs.mul_((statistics.factor * upstream).unsqueeze(1))
     if teacher is not None:
-        target = teacher.head.logits(teacher.hidden, columns)
-        target = target.sub_(statistics.teacher_lse.unsqueeze(1)).exp_()
-    return _before_scale_and_cap(_logit_slope(probs, statistics, target, columns), logits, head)
-
-
-def _logit_slope(probs: Tensor, statistics: Statistics, teacher: Tensor | None, columns: slice | None = None) -> Tensor:
-    # In place of `probs`: a fresh buffer of this size costs more time than the arithmetic.
-    probs.mul_(statistics.factor.unsqueeze(1))
-    if teacher is not None:
-        probs.sub_(teacher)
-    if columns is None:
-        return probs.scatter_(1, statistics.ids, statistics.slopes)
+        target = teacher.head.logits(teacher.hidden, columns).sub_(statistics.teacher_lse.unsqueeze(1)).exp_()
+        probs.addcmul_(target, upstream.unsqueeze(1), value=-1)
     inside = (statistics.ids >= columns.start) & (statistics.ids < columns.stop)
     rows, _ = inside.nonzero(as_tuple=True)
-    probs[rows, statistics.ids[inside] - columns.start] = statistics.slopes[inside]
-    return probs
+    slopes = (statistics.slopes * upstream.unsqueeze(1))[inside]
+    probs[rows, statistics.ids[inside] - columns.start] = slopes
+    return _before_scale_and_cap(probs, logits, head)
+
+
+def _slope(measured: Measured, logits: Tensor, head: Unembedding) -> Tensor:
+    # In place of the probabilities: a fresh buffer of this size costs more time than the arithmetic.
+    slope = measured.probs.mul_(measured.statistics.factor.unsqueeze(1))
+    if measured.teacher is not None:
+        slope.sub_(measured.teacher)
+    slope.scatter_(1, measured.statistics.ids, measured.statistics.slopes)
+    return _before_scale_and_cap(slope, logits, head)
 
 
 def _before_scale_and_cap(slope: Tensor, logits: Tensor, head: Unembedding) -> Tensor:
