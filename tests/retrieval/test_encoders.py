@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from glassworks.errors import ModelError, OptionError
 from glassworks.foundations.packaged import packaged_path
-from glassworks.retrieval.encoders import Encoder, HashingEncoder, SentenceEncoder, instructed, open_encoder
+from glassworks.retrieval.encoders import Encoder, HashingEncoder, instructed, open_encoder
+from glassworks.retrieval.sentence_encoder import SentenceEncoder
 
 WORDS = "the a cat dog sat on mat red blue car drives fast to moon query passage : . ,".split()  # noqa: SIM905
 
@@ -136,6 +139,11 @@ def test_bfloat16_agrees_with_float32(folder: Path) -> None:
     )
     assert half.dtype == np.float32
     assert (full * half).sum(axis=1).min() > 0.995
+
+
+def test_word_search_imports_no_sentence_transformers() -> None:
+    code = "import sys, glassworks.retrieval.retrievers, glassworks.retrieval.index; print('sentence_transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.real_model

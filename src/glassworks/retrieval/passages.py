@@ -118,9 +118,7 @@ class Retrieved(NamedTuple):
 class Retriever(Protocol):
     """Finds passages for queries."""
 
-    def retrieve(
-        self, queries: Sequence[str], k: int, *, instruction: str | None = None
-    ) -> list[list[Retrieved]]:
+    def retrieve(self, queries: Sequence[str], k: int, *, instruction: str | None = None) -> list[list[Retrieved]]:
         """The best `k` passages for each query, best first, ties by passage id; fewer if fewer are stored.
 
         instruction: what the passages are wanted for, in words ("Find text that refutes the claim").
