@@ -10,6 +10,7 @@ from cases.evidence_samples import CIRCUITS, RETRIEVAL, SAMPLES, write_run, writ
 from selectolax.lexbor import LexborHTMLParser
 
 from glassworks.errors import DataError, DataNotFound, MalformedRecord
+from glassworks.foundations.runs import Run
 from glassworks.report.dossier import SAMPLES_SHOWN, report
 
 
@@ -65,6 +66,21 @@ def test_the_header_names_what_was_examined_once_with_its_fingerprint(run: Path)
         "Machine Linux-6.1-x86_64, 2 cores",
         "Software glassworks 0.1.0, Python 3.11.2, torch 2.13.0, transformers 5.24.0",
     ]
+
+
+def test_a_verbs_own_run_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
+    def measure(model: str, out: str) -> None:
+        """Stand-in for a verb; only its name counts."""
+
+    out = str(tmp_path / "my run")
+    with Run.start(out, measure, {"model": "packaged:smollm2", "out": out}) as run:
+        run.record(*RETRIEVAL)
+    tree = page_of(run.path)
+    assert tree.css_first(".notice") is None
+    assert words(tree, ".stages .status") == ["finished"]
+    assert words(tree, ".stages pre")[0] == f"glassworks measure --config '{out}/config.yaml'"
+    assert words(tree, ".facts dt") == ["Model", "Data", "Measured", "Machine", "Software"]
+    assert "glassworks measure --config" in tree.css_first(".claims .how").text()
 
 
 def test_key_figures_are_each_systems_first_compared_claim(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ it out. No clock is read: the same run gives the same bytes.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -195,7 +196,7 @@ def _stages(records: Sequence[StageRecord]) -> list[Stage]:
             finished=record.status == "finished",
             took=_duration(record.seconds) if record.manifest.get("seconds") is not None else "time not recorded",
             share=round(100 * record.seconds / longest, 2),
-            command=f"glassworks {record.verb or '?'} --config {record.folder / CONFIG}",
+            command=shlex.join(["glassworks", *record.verb.split(), "--config", str(record.folder / CONFIG)]),
             config=record.config_text.strip(),
             how=[
                 (term, str(record.manifest[key]))
@@ -265,9 +266,9 @@ def _moment(text: str) -> str:
 
 def _period(start: str, end: str) -> str:
     """Two times as one phrase; what they share is said once."""
-    (day, _, first), (last_day, _, last) = (_moment(text).rpartition(", ") for text in (start, end))
     if start == end:
         return _moment(start)
+    (day, _, first), (last_day, _, last) = (_moment(text).rpartition(", ") for text in (start, end))
     if day != last_day or not day:
         return f"{_moment(start)} to {_moment(end)}"
     zone = first.partition(" ")[2]
