@@ -23,6 +23,16 @@ def test_stages_come_in_the_order_they_started_with_all_they_left(tmp_path: Path
     assert (bare.correct, bare.citations, bare.extra) == (None, [], [("passages used", "5")])
 
 
+def test_known_answers_come_before_gold_and_other_fields_are_kept_as_details(tmp_path: Path) -> None:
+    stage = write_stage(tmp_path / "measure", "measure", RETRIEVAL)
+    row = {"question": "q", "answer": "a", "answers": ["x", "y"], "gold": ["doc-1"], "scores": {"token_f1": 0.33333}}
+    (stage / "samples.jsonl").write_text(json.dumps(row | {"deep": {"list": [[1]]}, "empty": []}) + "\n")
+    (sample,) = read_stages(stage)[0].samples
+    assert sample.gold == "x; y"
+    assert sample.extra == [("gold", "doc-1"), ("scores", "token f1 0.3333"), ("deep", '{"list": [[1]]}')]
+    assert sample.more == "Details"
+
+
 def test_a_run_of_one_verb_is_its_own_stage(tmp_path: Path) -> None:
     (record,) = read_stages(write_stage(tmp_path / "measure", "measure", RETRIEVAL))
     assert record.name == "measure"

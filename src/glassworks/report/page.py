@@ -177,7 +177,7 @@ def scale(evidence: Sequence[Evidence]) -> tuple[float, float]:
     unit = evidence[0].unit.strip()
     if low >= 0 and unit in ("%", "per cent", "percent") and high <= 100:
         return 0.0, 100.0
-    if low >= 0 and high <= 1 and not unit:
+    if low >= 0 and high <= 1 and unit in ("", "share"):
         return 0.0, 1.0
     margin = (high - low or abs(high) or 1.0) * 0.1
     near_zero = 0 <= low <= 2 * (high - low)

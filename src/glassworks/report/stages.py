@@ -1,9 +1,9 @@
 """What did each stage of a run leave behind? Its manifest, options, evidence, figures and sample answers, as read.
 
 A stage is any folder, the run's own or one below it, that holds a manifest, evidence, ``figures/*.svg`` or
-``samples.jsonl``: lines of {question, answer, citations, gold, correct, ...}, where a citation is text or a mapping
-with any of number, title, section, uri, quote, text. Nothing is judged or laid out here, and nothing is skipped: what
-cannot be read is named by file and line.
+``samples.jsonl``: lines of {question, answer, citations, answers (or gold), correct, ...}, where a citation is text or
+a mapping with any of number, title, section, uri, quote, text. Nothing is judged or laid out here, and nothing is
+skipped: what cannot be read is named by file and line.
 """
 
 from __future__ import annotations
@@ -123,12 +123,13 @@ def _read_samples(file: Path) -> list[Sample]:
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
-    known = {"question", "answer", "citations", "gold", "correct"}
+    expected = "answers" if row.get("answers") else "gold"
+    known = {"question", "answer", "citations", "correct", expected}
     correct = row.get("correct")
     return Sample(
         question=_plain(row["question"]),
         answer=_plain(row["answer"]),
-        gold=_plain(row.get("gold")),
+        gold=_plain(row.get(expected)),
         correct=None if correct is None else bool(correct),
         citations=[_citation(entry, at) for at, entry in enumerate(row.get("citations") or (), start=1)],
         extra=[(key.replace("_", " "), _plain(row[key])) for key in row if key not in known and _plain(row[key])],
@@ -144,14 +145,16 @@ def _citation(entry: object, position: int) -> Citation:
 
 
 def _plain(value: object) -> str:
-    """A JSON value as a reader wants it: text as is, lists joined, mappings as JSON."""
+    """A JSON value as a reader wants it: text as is, lists and flat mappings joined, the rest as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value):
         return "; ".join(map(str, value))
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict) and all(isinstance(item, (str, int, float)) for item in value.values()):
+        return "; ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _slug(name: str) -> str:
