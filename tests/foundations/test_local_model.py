@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from cases.tiny_models import tiny_model
@@ -47,10 +49,11 @@ def test_greedy_batches_equal_transformers_one_by_one(family: str, batch_invaria
         assert generation.prompt_tokens == len(model.encode(prompt))
 
 
-@pytest.mark.parametrize("family", ["mamba", "lfm2"])
+@pytest.mark.parametrize("family", ["mamba", "rwkv", "lfm2"])
 def test_a_model_whose_state_cannot_be_cut_is_read_again_each_step(family: str) -> None:
-    extra = {"layer_types": ["conv", "full_attention", "conv"]} if family == "lfm2" else {"state_size": 8}
+    extra = {"lfm2": {"layer_types": ["conv", "full_attention", "conv"]}, "mamba": {"state_size": 8}}.get(family, {})
     model = LocalModel(tiny_model(family, vocab_size=BYTE_VOCABULARY, **extra), byte_tokenizer())
+    model.model.generation_config.eos_token_id = 2
     for prompt, generation in zip(PROMPTS, model.generate(PROMPTS, Sampling(max_new_tokens=5)), strict=True):
         assert list(generation.token_ids) == reference(model, prompt, Sampling(max_new_tokens=5))
     assert model.score("ab", ["cd"])[0].log_prob == pytest.approx(independent(model, "ab", "cd"), abs=1e-5)
@@ -91,6 +94,18 @@ def test_shared_beginnings_are_computed_once_and_change_nothing() -> None:
     for prompt, row in zip(prompts, log_probs, strict=True):
         logits = model.model(torch.tensor([model.encode(prompt)])).logits[0, -1]
         torch.testing.assert_close(row, logits.log_softmax(-1).float())
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3", "bloom", "gpt2"])
+def test_distances_to_a_shared_beginning_are_those_of_the_text(family: str) -> None:
+    # Own parts of very different length, so that padding between beginning and own part would be seen.
+    model = local(family, dtype=torch.float32)
+    prompts = [SHARED[:64] + own for own in ("x", "a much longer part of its own", SHARED)]
+    log_probs = model.next_token_log_probs(prompts, [70, 71])
+    assert model._prefixes.computed_tokens == 64
+    for prompt, row in zip(prompts, log_probs, strict=True):
+        logits = model.model(torch.tensor([[*model.encode(prompt), 70, 71]])).logits[0, -1]
+        torch.testing.assert_close(row, logits.log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
 def test_log_probs_are_those_of_the_tokens_drawn() -> None:
@@ -224,6 +239,7 @@ def test_top_next_tokens_are_the_head_of_the_distribution() -> None:
     table = model.next_token_log_probs(["abc"])[0]
     top = model.top_next_tokens(["abc"], k=3)[0]
     assert list(top.values()) == pytest.approx(table.topk(3).values.tolist())
+    assert sum(math.exp(value) for value in model.top_next_tokens(["abc"], k=999)[0].values()) == pytest.approx(1)
     assert all(len(text) >= 1 for text in top)
 
 
@@ -299,6 +315,8 @@ def test_no_prompts_no_work() -> None:
     model = local()
     assert model.generate([]) == []
     assert model.score("abc", []) == []
+    assert model.next_token_log_probs([]).shape == (0, BYTE_VOCABULARY)
+    assert model.top_next_tokens([]) == []
     assert isinstance(model, StepwiseModel)
 
 

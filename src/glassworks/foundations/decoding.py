@@ -1,176 +1,25 @@
 """Step-by-step decoding of several prompts with key-value caches: the engine under `LocalModel`.
 
 Inputs: a causal model and rows of token ids. Outputs: log p(next token) [rows, vocab] after every step. Rows of
-a group run as one left-padded batch; the prefix that they share is computed once, in blocks of a fixed length,
-each block by itself. A block's keys and values are therefore a function of the tokens up to its end alone:
-whether it is computed now or remembered from before, the bits are the same, and a group of one row gives bits
-that depend on that row only. This module knows no text, no sampling policy and no stop rule.
+a group run as one left-padded batch, and the whole blocks that they begin with in common are computed once
+(`prefix_store`). A group of one row gives bits that depend on that row only, whatever was computed before.
+This module knows no text, no sampling policy and no stop rule.
 """
 
 from __future__ import annotations
 
-import inspect
-import itertools
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
-from glassworks.errors import PromptTooLong, UnsupportedArchitecture
-from glassworks.foundations.unembedding import language_model_of
+from glassworks.errors import PromptTooLong
+from glassworks.foundations.causal_forward import CausalForward, mapped_cache
+from glassworks.foundations.prefix_store import PrefixStore
 
-_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
-_BLOCK = {"cpu": 64, "cuda": 256}
 _LOGITS_AT_ONCE = 2**26  # when texts are scored: 256 MiB in float32
-
-
-class CausalForward:
-    """A causal language model, called with the arguments that its forward takes, in eval mode, without gradient.
-
-    cached: keys and values can be kept, copied and cut; otherwise every step reads the whole text again (models
-    with a recurrent state, or without a cache). padded: rows of different lengths can share a batch.
-    Raises UnsupportedArchitecture for encoder-decoders.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        config = model.config
-        if getattr(config, "is_encoder_decoder", False):
-            raise UnsupportedArchitecture(
-                f"{config.model_type} is an encoder-decoder", remedy="Use a decoder-only language model."
-            )
-        inner = language_model_of(model)
-        self._accepted = frozenset(inspect.signature(inner.forward).parameters)
-        text = config.get_text_config(decoder=True)
-        stateful = getattr(inner, "_is_stateful", False) or set(getattr(text, "layer_types", None) or ()) - _ATTENTION
-        self.model: Any = model
-        # transformers renamed the argument in the course of version 5.
-        self._cache_name = "cache" if "cache" in self._accepted else "past_key_values"
-        self.cached = self._cache_name in self._accepted and not stateful
-        self.padded = "attention_mask" in self._accepted
-        lengths = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
-        self.vocabulary = int(text.vocab_size)
-        self.limit: int | None = next((length for length in lengths if length), None)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the inputs go."""
-        device: torch.device = self.model.device
-        return device
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        ids: Tensor,
-        *,
-        mask: Tensor | None = None,
-        positions: Tensor | None = None,
-        cache: DynamicCache | None = None,
-        last_only: bool = False,
-    ) -> Tensor:
-        """Logits [batch, seq, vocab], or [batch, 1, vocab] with last_only; `cache` grows by seq.
-
-        ids [batch, seq]; mask [batch, past + seq], None where nothing is padded; positions [batch, seq].
-        """
-        arguments: dict[str, object] = {
-            "attention_mask": mask,
-            "position_ids": positions,
-            self._cache_name: cache,
-            "use_cache": cache is not None,
-        }
-        if last_only:
-            arguments["logits_to_keep"] = 1
-        known = {name: value for name, value in arguments.items() if name in self._accepted and value is not None}
-        training = [module for module in self.model.modules() if module.training] if self.model.training else []
-        self.model.eval()
-        try:
-            logits: Tensor = self.model(input_ids=ids, **known).logits
-        finally:
-            for module in training:
-                module.training = True
-        return logits[:, -1:] if last_only else logits
-
-
-def mapped_cache(cache: DynamicCache, change: Callable[[Tensor], Tensor]) -> DynamicCache:
-    """A cache with `change` applied to every layer's keys and values, each [rows, heads, seq, dim]."""
-    # Layers that read another layer's keys and values stay empty.
-    return DynamicCache(
-        [(None, None) if keys is None else (change(keys), change(values)) for keys, values, *_ in cache]
-    )
-
-
-class PrefixStore:
-    """Keys and values of prompt beginnings, in blocks, least recently used first to go.
-
-    block: tokens a block. capacity: tokens kept. `read` may be called from several threads.
-    """
-
-    def __init__(self, forward: CausalForward, *, block: int | None = None, capacity: int = 8192) -> None:
-        self.block = block or _BLOCK.get(forward.device.type, 256)
-        self.computed_tokens = 0
-        self.reused_tokens = 0
-        self._forward = forward
-        self._capacity = capacity
-        self._blocks: OrderedDict[tuple[int, ...], tuple[int, DynamicCache]] = OrderedDict()
-        self._names = itertools.count(1)
-        self._lock = threading.Lock()
-
-    def clear(self) -> None:
-        """Forget everything: to be called where the model has changed."""
-        with self._lock:
-            self._blocks.clear()
-
-    def read(self, tokens: Sequence[int]) -> DynamicCache | None:
-        """The cache [1, heads, seq, dim] of `tokens`, a whole number of blocks; None for no token."""
-        with self._lock:
-            return self._read(tuple(tokens))
-
-    def _read(self, tokens: tuple[int, ...]) -> DynamicCache | None:
-        found, keys, parent = [], [], 0
-        blocks = [tokens[start : start + self.block] for start in range(0, len(tokens), self.block)]
-        for block in blocks:
-            key = (parent, *block)
-            if key not in self._blocks:
-                break
-            parent, cache = self._blocks[key]
-            keys.append(key)
-            found.append(cache)
-        self.reused_tokens += len(found) * self.block
-        running = _joined(found)
-        for number, block in enumerate(blocks[len(found) :], start=len(found)):
-            running = DynamicCache() if running is None else running
-            first = number * self.block
-            positions = torch.arange(first, first + len(block), device=self._forward.device)[None]
-            ids = torch.tensor([block], device=self._forward.device)
-            self._forward(ids, positions=positions, cache=running, last_only=True)
-            self.computed_tokens += len(block)
-            key, parent = (parent, *block), next(self._names)
-            self._blocks[key] = (parent, mapped_cache(running, lambda states: states[:, :, -self.block :]))
-            keys.append(key)
-        for key in reversed(keys):  # a block is never older than the blocks that continue it
-            self._blocks.move_to_end(key)
-        while len(self._blocks) * self.block > self._capacity:
-            self._blocks.popitem(last=False)
-        return running
-
-
-def _joined(caches: list[DynamicCache]) -> DynamicCache | None:
-    """One cache from caches of consecutive blocks."""
-    if not caches:
-        return None
-    layers = zip(*caches, strict=True)
-    return DynamicCache(
-        [
-            (None, None)
-            if parts[0][0] is None
-            else (torch.cat([part[0] for part in parts], dim=2), torch.cat([part[1] for part in parts], dim=2))
-            for parts in layers
-        ]
-    )
 
 
 @dataclass
@@ -194,14 +43,18 @@ def shared_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     return next((i for i in range(shortest) if first[i] != last[i]), shortest)
 
 
-def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Token ids [rows, longest] padded with 0 on the left, and the mask of real tokens, None if all are real."""
+def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Token ids [rows, longest], padded with 0 on the left."""
     longest = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=device)
-    if all(len(row) == longest for row in rows):
-        return ids, None
-    start = torch.tensor([longest - len(row) for row in rows], device=device)
-    return ids, (torch.arange(longest, device=device) >= start[:, None]).long()
+    return torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=device)
+
+
+def left_mask(lengths: Sequence[int], device: torch.device) -> Tensor | None:
+    """1 for the last `length` columns of each row, int64 [rows, longest]; None where all are as long."""
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return None
+    return (torch.arange(longest, 0, -1, device=device) <= torch.tensor(lengths, device=device)[:, None]).long()
 
 
 class Decoding:
@@ -273,24 +126,43 @@ def _read(forward: CausalForward, store: PrefixStore, rows: list[Sequence[int]])
         return _read_again(forward, [list(row) for row in rows])
     shared = shared_prefix_length(rows) // store.block * store.block
     prefix = store.read(rows[0][:shared])
-    ids, mask = left_padded([row[shared:] for row in rows], forward.device)
+    own = max(lengths) - shared
     cache = DynamicCache()
     if prefix is not None:
-        cache = mapped_cache(prefix, lambda states: states.expand(len(rows), -1, -1, -1))
-    positions = torch.arange(ids.shape[1], device=forward.device).expand_as(ids)
-    if mask is not None:
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
-    logits = forward(ids, mask=mask, positions=positions + shared, cache=cache, last_only=True)
+        # All padding is on the far left, because windows and relative distances are counted in columns: where a
+        # shorter row would have a gap before its own part, the end of the beginning is read again instead.
+        gaps = [min(max(lengths) - length, shared) for length in lengths]
+        cache = mapped_cache(prefix, lambda states: _shifted(states, gaps))
+    ids, mask = left_padded([row[-own:] for row in rows], forward.device), left_mask(lengths, forward.device)
+    logits = forward(ids, mask=mask, positions=_positions(mask, ids, shared), cache=cache, last_only=True)
     return _Group(_log_softmax(logits), lengths, cache, mask)
+
+
+def _shifted(states: Tensor, gaps: list[int]) -> Tensor:
+    """Keys or values [1, heads, seq, dim] for several rows, each moved right by its gap: [rows, heads, seq, dim].
+
+    What a gap holds is masked; what leaves on the right is read again by its row.
+    """
+    if not any(gaps):
+        return states.expand(len(gaps), -1, -1, -1)
+    columns = torch.arange(states.shape[2], device=states.device)
+    source = (columns - torch.tensor(gaps, device=states.device)[:, None]).clamp(min=0)
+    return states[0][:, source].transpose(0, 1)
+
+
+def _positions(mask: Tensor | None, ids: Tensor, past: int) -> Tensor:
+    """Places in the text of the columns of ids [rows, seq], which follow `past` columns."""
+    if mask is None:
+        return torch.arange(past, past + ids.shape[1], device=ids.device).expand_as(ids)
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)[:, past:]
 
 
 def _read_again(forward: CausalForward, tokens: list[list[int]]) -> _Group:
     """The whole text of every row, for models without a cache that can be kept."""
-    ids, mask = left_padded(tokens, forward.device)
-    positions = None if mask is None else (mask.cumsum(dim=1) - 1).clamp(min=0)
-    logits = forward(ids, mask=mask, positions=positions, last_only=True)
-    return _Group(_log_softmax(logits), [len(row) for row in tokens], tokens=tokens)
+    lengths = [len(row) for row in tokens]
+    ids, mask = left_padded(tokens, forward.device), left_mask(lengths, forward.device)
+    logits = forward(ids, mask=mask, positions=_positions(mask, ids, 0), last_only=True)
+    return _Group(_log_softmax(logits), lengths, tokens=tokens)
 
 
 def _append(forward: CausalForward, group: _Group, tokens: list[int]) -> None:

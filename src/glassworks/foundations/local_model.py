@@ -1,7 +1,7 @@
 """A language model that runs here: batched and streamed generation, scoring, next-token distributions.
 
 Input: a decoder-only transformers model and its tokenizer. Prompts are sorted by length, batched under a token
-budget and given back in order; a beginning that prompts share is computed once (`decoding`). With
+budget and given back in order; a beginning that prompts share is computed once (`prefix_store`). With
 `batch_invariant`, each prompt is computed alone: its result is the same, bit for bit, whatever stands beside it
 and whatever was asked before, as a certificate about the served function needs (RobustRAG, section on
 determinism). It holds on one machine with one thread count and one version of torch. Knows no task.
@@ -17,10 +17,12 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from glassworks.errors import OptionError, PromptTooLong
+from glassworks.foundations.causal_forward import CausalForward
 from glassworks.foundations.chat import encode, render
-from glassworks.foundations.decoding import CausalForward, Decoding, PrefixStore, text_log_probs
+from glassworks.foundations.decoding import Decoding, text_log_probs
 from glassworks.foundations.language_model import ContinuationScore, Generation, Message, Prompt, Sampling
 from glassworks.foundations.models import load_model, load_tokenizer
+from glassworks.foundations.prefix_store import PrefixStore
 from glassworks.foundations.sampling import Continuation, choose_tokens
 
 
@@ -208,6 +210,8 @@ class LocalModel:
             for token in continuation:
                 state.append(token)
             found |= dict(zip(batch, state.log_probs, strict=True))
+        if not rows:
+            return torch.zeros(0, self._forward.vocabulary, device=self._forward.device)
         return torch.stack([found[index] for index in range(len(rows))])
 
     def top_next_tokens(self, prompts: Sequence[Prompt], k: int = 5) -> list[dict[str, float]]:
@@ -215,7 +219,10 @@ class LocalModel:
 
         Token ids with the same text (a special token's is kept) are one entry, with their summed probability.
         """
-        best = self.next_token_log_probs(prompts).topk(k, dim=-1)
+        if k < 1:
+            raise OptionError(f"expected at least 1, received {k}", place="k")
+        log_probs = self.next_token_log_probs(prompts)
+        best = log_probs.topk(min(k, log_probs.shape[-1]), dim=-1)
         found: list[dict[str, float]] = []
         for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
             entry: dict[str, float] = {}
@@ -240,7 +247,7 @@ class LocalModel:
             self._check_length(index, len(row) + len(ids), room=0)
         state = self._open([row])
         found: dict[int, list[float]] = {}
-        for batch in self._batches([len(ids) for ids in targets]):
+        for batch in self._batches([len(row) + len(ids) for ids in targets]):
             values = state.score([targets[index] for index in batch])
             found |= dict(zip(batch, values, strict=True))
         return [
