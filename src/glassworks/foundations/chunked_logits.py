@@ -154,6 +154,7 @@ class _PerToken(torch.autograd.Function):
         chunk_elements: int,
         recording: bool,
     ) -> Tensor:
+        """Values [tokens]; hidden: [tokens, hidden], weight: [vocab, hidden], bias: [vocab] or None."""
         head = Unembedding(weight, bias, head.scale, head.soft_cap)
         head_trains = recording and (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
         at_once = recording and not head_trains
@@ -180,6 +181,7 @@ class _PerToken(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of hidden, weight and bias, in their shapes; upstream: [tokens]."""
         if not ctx.head_trains:
             (gradient,) = ctx.saved_tensors
             return (gradient * upstream.unsqueeze(1).to(gradient.dtype), *[None] * 6)
