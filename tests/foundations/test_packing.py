@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from glassworks.errors import DataError, EmptyResponse, OptionError, UserError
 from glassworks.foundations.attention_masks import attention_masks, layer_reaches, visible
+from glassworks.foundations.log_probs import IGNORED, sequence_log_probs, sum_by_sequence, token_log_probs
 from glassworks.foundations.packing import (
-    IGNORED,
     Group,
     PackedBatch,
     PackedRows,
@@ -20,6 +20,7 @@ from glassworks.foundations.packing import (
     fill_rows,
     pack,
 )
+from glassworks.foundations.unembedding import hidden_states, unembedding_of
 
 # The mistral and gemma models have a window of 5, so most of these sequences are longer than it.
 PREFIXES = (9, 0, 6, 2)
@@ -75,6 +76,19 @@ def test_packed_equals_padded(family: str, share_prefix: bool) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
         assert (parameter.grad - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", "gpt2"])
+def test_log_probs_need_no_full_logits_of_packed_rows(family: str) -> None:
+    model = tiny_model(family, dtype=torch.float32)
+    batch = pack(GROUPS, 60)
+    wanted, inputs = batch.predictions(), batch.model_inputs(model)
+    states = hidden_states(model, inputs["input_ids"], inputs["attention_mask"], inputs["position_ids"])
+    scored = token_log_probs(states.flatten(0, 1)[wanted.places], wanted.targets, unembedding_of(model))
+    sums = sum_by_sequence(scored, wanted.sequences, len(batch.places)).sums
+    assert sums.sum().item() == pytest.approx(-packed_loss(model, batch)[1].item(), rel=1e-5)
+    ids, mask, labels = padded(GROUPS)
+    torch.testing.assert_close(sums, sequence_log_probs(model, ids, mask, labels).sums, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", "gpt2"])

@@ -18,7 +18,8 @@ from transformers import TrainerCallback
 
 from glassworks.errors import EmptyResponse, FrozenWeightChanged, NonFiniteLoss, OptionError, RunError
 from glassworks.foundations.frozen import frozen_weights
-from glassworks.foundations.packing import IGNORED, Group, PackingCollator
+from glassworks.foundations.log_probs import IGNORED
+from glassworks.foundations.packing import Group, PackingCollator
 from glassworks.foundations.resuming import WHOLE, check_whole, last_whole_checkpoint
 from glassworks.foundations.runs import Run
 from glassworks.foundations.training import check_precision, training_arguments

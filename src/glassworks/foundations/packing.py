@@ -24,9 +24,7 @@ from transformers import PreTrainedModel
 
 from glassworks.errors import DataError, EmptyResponse, OptionError
 from glassworks.foundations.attention_masks import attention_masks
-
-IGNORED = -100
-"""The label of a token that is not predicted, as everywhere in transformers."""
+from glassworks.foundations.log_probs import IGNORED
 
 Example = TypeVar("Example")
 

@@ -77,7 +77,7 @@ class WholeCheckpoints(TrainerCallback):
     ) -> None:
         """Checkpoints of later steps will be written over: half old and half new must not pass for whole."""
         if state.is_world_process_zero:
-            for step, path in checkpoints(Path(args.output_dir)).items():
+            for step, path in checkpoints(Path(args.output_dir or ".")).items():
                 if step > state.global_step:
                     (path / WHOLE).unlink(missing_ok=True)
         _wait_for_all()
@@ -86,7 +86,7 @@ class WholeCheckpoints(TrainerCallback):
         """Each process has written its own files (random states, shards) before process 0 lists them."""
         _wait_for_all()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            folder = Path(args.output_dir or ".") / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             files = files_below(folder, skip={WHOLE})
             write_json(folder / WHOLE, {name: file.stat().st_size for name, file in files})
         _wait_for_all()

@@ -37,7 +37,8 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from glassworks.errors import EmptyResponse, NonFiniteLoss, OptionError
 from glassworks.foundations.frozen import FrozenWeights
-from glassworks.foundations.packing import IGNORED, PackedBatch
+from glassworks.foundations.log_probs import IGNORED
+from glassworks.foundations.packing import PackedBatch
 from glassworks.foundations.resuming import WholeCheckpoints, check_whole, last_whole_checkpoint
 from glassworks.foundations.runs import Run
 
