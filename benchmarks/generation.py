@@ -8,7 +8,7 @@ answers   8 short conversations, 16 new tokens each: one call a prompt, one call
           left-padded `generate` on the same batch, and one call for all, batch-invariant.
 beginnings  10 prompts with 256 tokens in common and 32 of their own, read for their first token: as one padded
           batch without sharing, with the beginning computed once in the call, and with it remembered from before.
-blocks    one prompt of 1,024 tokens read at once, and in blocks of 32, 64 and 128.
+blocks    one prompt of 1,024 tokens read at once, and in blocks of 32, 64 and 128, as it is to be remembered.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def beginnings(model: LocalModel) -> dict[str, Reading]:
     warm, apart = PrefixStore(forward), PrefixStore(forward, block=100_000)
     return {
         "not_shared": lambda: Decoding(forward, apart, rows),
-        "shared_in_the_call": lambda: Decoding(forward, PrefixStore(forward), rows),
+        "shared_in_the_call": lambda: Decoding(forward, PrefixStore(forward, capacity=0), rows),
         "remembered": lambda: Decoding(forward, warm, rows),
     }
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from glassworks.errors import OptionError, PromptTooLong, TemplateError
 from glassworks.foundations import decoding
-from glassworks.foundations.decoding import shared_prefix_length
 from glassworks.foundations.generation import LocalModel, Sampling, StepwiseModel
+from glassworks.foundations.prefix_store import shared_prefix_length
 
 SHARED = "The same beginning of sixty-four characters or a few more, to fill a block. "
 PROMPTS = ["a", "What is the capital of Kenya?", SHARED + "one", "Zork " * 6, SHARED + "another", SHARED]
@@ -60,9 +60,9 @@ def test_a_model_whose_state_cannot_be_cut_is_read_again_each_step(family: str) 
 
 
 @settings(max_examples=6, deadline=None)
-@given(st.permutations(range(len(PROMPTS))), st.integers(1, len(PROMPTS)))
-def test_batch_invariance_is_bit_for_bit_in_any_company(order: list[int], count: int) -> None:
-    model = local("llama", dtype=torch.float32, batch_invariant=True, prefix_tokens=2048)
+@given(st.permutations(range(len(PROMPTS))), st.integers(1, len(PROMPTS)), st.sampled_from([0, 128, 2048]))
+def test_batch_invariance_is_bit_for_bit_in_any_company(order: list[int], count: int, prefix_tokens: int) -> None:
+    model = local("llama", dtype=torch.float32, batch_invariant=True, prefix_tokens=prefix_tokens)
     options = Sampling(max_new_tokens=6, temperature=0.7)
     alone = [model.generate([prompt], GREEDY)[0] for prompt in PROMPTS]
     chosen = order[:count]
@@ -77,32 +77,46 @@ def test_batch_invariance_is_bit_for_bit_in_any_company(order: list[int], count:
 
 
 def test_a_remembered_beginning_gives_the_same_bits_as_a_computed_one() -> None:
-    warm, cold = (local(dtype=torch.float32, prefix_tokens=tokens) for tokens in (2048, 0))
     prompts = [SHARED + prompt for prompt in PROMPTS]
-    first = warm.generate(prompts, GREEDY)
-    assert warm._prefixes.computed_tokens > 0
-    assert warm.generate(prompts, GREEDY) == first == cold.generate(prompts, GREEDY)
-    assert warm._prefixes.reused_tokens > 0
-    assert not cold._prefixes.reused_tokens
+    model = local(dtype=torch.float32, prefix_tokens=2048)
+    first = model.generate(prompts, GREEDY)
+    computed = model._prefixes.computed_tokens
+    assert computed == 64
+    assert model.generate(prompts, GREEDY) == first
+    assert (model._prefixes.computed_tokens, model._prefixes.reused_tokens) == (computed, 64)
+    model.clear_prefixes()
+    assert model.generate(prompts, GREEDY) == first
+    forgetful = local(dtype=torch.float32).generate(prompts, GREEDY)
+    assert [g.token_ids for g in forgetful] == [g.token_ids for g in first]
+
+
+def test_the_store_keeps_no_more_than_its_capacity_and_no_hidden_memory() -> None:
+    model = local(dtype=torch.float32, prefix_tokens=128)
+    for letter in "abc":
+        model.generate([letter * 300], Sampling(max_new_tokens=1))
+    kept = [states for _, cache in model._prefixes._blocks.values() for layer in cache for states in layer[:2]]
+    assert len(kept) == 2 * 2 * 3
+    assert all(states.untyped_storage().nbytes() == states.numel() * 4 for states in kept)
 
 
 def test_shared_beginnings_are_computed_once_and_change_nothing() -> None:
     model = local(dtype=torch.float64)
     prompts = [SHARED + str(i) for i in range(5)]
     log_probs = model.next_token_log_probs(prompts)
-    assert model._prefixes.computed_tokens == 64
+    assert model._prefixes.computed_tokens == len(model.encode(SHARED))
     for prompt, row in zip(prompts, log_probs, strict=True):
         logits = model.model(torch.tensor([model.encode(prompt)])).logits[0, -1]
         torch.testing.assert_close(row, logits.log_softmax(-1).float())
 
 
+@pytest.mark.parametrize("prefix_tokens", [0, 2048])
 @pytest.mark.parametrize("family", ["mistral", "gemma3", "bloom", "gpt2"])
-def test_distances_to_a_shared_beginning_are_those_of_the_text(family: str) -> None:
+def test_distances_to_a_shared_beginning_are_those_of_the_text(family: str, prefix_tokens: int) -> None:
     # Own parts of very different length, so that padding between beginning and own part would be seen.
-    model = local(family, dtype=torch.float32)
+    model = local(family, dtype=torch.float32, prefix_tokens=prefix_tokens)
     prompts = [SHARED[:64] + own for own in ("x", "a much longer part of its own", SHARED)]
     log_probs = model.next_token_log_probs(prompts, [70, 71])
-    assert model._prefixes.computed_tokens == 64
+    assert model._prefixes.computed_tokens == (64 if prefix_tokens else 65)
     for prompt, row in zip(prompts, log_probs, strict=True):
         logits = model.model(torch.tensor([[*model.encode(prompt), 70, 71]])).logits[0, -1]
         torch.testing.assert_close(row, logits.log_softmax(-1), atol=1e-4, rtol=1e-4)

@@ -1,7 +1,7 @@
 """Step-by-step decoding of several prompts with key-value caches: the engine under `LocalModel`.
 
 Inputs: a causal model and rows of token ids. Outputs: log p(next token) [rows, vocab] after every step. Rows of
-a group run as one left-padded batch, and the whole blocks that they begin with in common are computed once
+a group run as one left-padded batch, and what they begin with in common is computed once
 (`prefix_store`). A group of one row gives bits that depend on that row only, whatever was computed before.
 This module knows no text, no sampling policy and no stop rule.
 """
@@ -34,13 +34,6 @@ class _Group:
     cache: DynamicCache | None = None
     mask: Tensor | None = None
     tokens: list[list[int]] | None = None
-
-
-def shared_prefix_length(rows: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all rows have in common, leaving every row at least one token of its own."""
-    shortest = min(len(row) for row in rows) - 1
-    first, last = min(rows, key=list), max(rows, key=list)
-    return next((i for i in range(shortest) if first[i] != last[i]), shortest)
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
@@ -124,7 +117,7 @@ def _read(forward: CausalForward, store: PrefixStore, rows: list[Sequence[int]])
     lengths = [len(row) for row in rows]
     if not forward.cached:
         return _read_again(forward, [list(row) for row in rows])
-    shared = shared_prefix_length(rows) // store.block * store.block
+    shared = store.shareable(rows)
     prefix = store.read(rows[0][:shared])
     own = max(lengths) - shared
     cache = DynamicCache()

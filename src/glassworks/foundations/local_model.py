@@ -30,8 +30,8 @@ class LocalModel:
     """A transformers model as a `StepwiseModel`.
 
     max_batch_tokens: prompts and new tokens together in one batch. batch_invariant: see the module.
-    prefix_tokens: how many tokens' keys and values of shared beginnings are remembered from call to call; 0,
-    the default, forgets them after each call, since the caller may change the model in between.
+    prefix_tokens: how many tokens' keys and values of prompts' beginnings are remembered from call to call; 0,
+    the default, remembers none, since the caller may change the model in between.
     """
 
     def __init__(
@@ -51,9 +51,8 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.max_batch_tokens = max_batch_tokens
         self.batch_invariant = batch_invariant
-        self._remember = prefix_tokens > 0
         self._forward = CausalForward(model)
-        self._prefixes = PrefixStore(self._forward, capacity=prefix_tokens or 8192)
+        self._prefixes = PrefixStore(self._forward, capacity=prefix_tokens)
         ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or []
         ends = [ends] if isinstance(ends, int) else list(ends)
         self._stop_ids = frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
@@ -299,8 +298,6 @@ class LocalModel:
         return encode(self.tokenizer, text)
 
     def _open(self, rows: Sequence[Sequence[int]]) -> Decoding:
-        if not self._remember:
-            self._prefixes.clear()
         return Decoding(self._forward, self._prefixes, rows, alone=self.batch_invariant)
 
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:

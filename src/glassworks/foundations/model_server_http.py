@@ -57,7 +57,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Lets a redirect stand as the error that it is here."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
+        """No request to follow with."""
+        return
 
 
 def post_json(url: str, body: dict[str, object], key: str | None, retries: Retries, *, place: str) -> Any:

@@ -1,6 +1,6 @@
-"""Keys and values of prompt beginnings, kept between prompts and calls.
+"""Keys and values of prompt beginnings: shared by the rows of a batch, and kept from call to call if wished.
 
-A beginning is computed in blocks of a fixed length, each block by itself on top of those before it. A block's
+What is kept is computed in blocks of a fixed length, each block by itself on top of those before it. A block's
 keys and values are therefore a function of the tokens up to its end alone: whether it is computed now or
 remembered from before, the bits are the same. Input: token ids. Output: a key-value cache of one row.
 """
@@ -13,17 +13,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache
 
 from glassworks.foundations.causal_forward import CausalForward, mapped_cache
 
 _BLOCK = {"cpu": 64, "cuda": 256}
+_WORTH_SHARING = 32  # tokens; below that a pass of its own costs more than it saves
 
 
 class PrefixStore:
-    """Keys and values of prompt beginnings, in blocks, least recently used first to go.
+    """Keys and values of prompt beginnings, least recently used first to go.
 
-    block: tokens a block. capacity: tokens kept. `read` may be called from several threads.
+    block: tokens a block. capacity: tokens kept; 0 keeps nothing, and beginnings are then computed in one piece.
+    `read` may be called from several threads. computed_tokens, reused_tokens: counts since the start.
     """
 
     def __init__(self, forward: CausalForward, *, block: int | None = None, capacity: int = 8192) -> None:
@@ -41,10 +44,33 @@ class PrefixStore:
         with self._lock:
             self._blocks.clear()
 
+    def shareable(self, rows: Sequence[Sequence[int]]) -> int:
+        """How many first tokens of the rows are worth a cache of their own: whole blocks, if they are kept."""
+        length = shared_prefix_length(rows)
+        if self._capacity:
+            return length // self.block * self.block
+        return length if len(rows) > 1 and length >= _WORTH_SHARING else 0
+
     def read(self, tokens: Sequence[int]) -> DynamicCache | None:
-        """The cache [1, heads, seq, dim] of `tokens`, a whole number of blocks; None for no token."""
+        """The cache [1, heads, seq, dim] of `tokens`, as many as are shareable; None for no token."""
+        if not self._capacity:
+            running = DynamicCache() if tokens else None
+            if running is not None:
+                self._compute(running, tokens, first=0)
+            return running
         with self._lock:
             return self._read(tuple(tokens))
+
+    def _compute(self, running: DynamicCache, tokens: Sequence[int], *, first: int) -> None:
+        """Append the keys and values of `tokens`, the first of which has place `first` in the text."""
+        device = self._forward.device
+        positions = torch.arange(first, first + len(tokens), device=device)[None]
+        self._forward(torch.tensor([list(tokens)], device=device), positions=positions, cache=running, last_only=True)
+        self.computed_tokens += len(tokens)
+
+    def _last_block(self, states: Tensor) -> Tensor:
+        """The last block of keys or values [1, heads, seq, dim], copied so that it does not keep the rest alive."""
+        return states[:, :, -self.block :].clone()
 
     def _read(self, tokens: tuple[int, ...]) -> DynamicCache | None:
         found, keys, parent = [], [], 0
@@ -60,19 +86,22 @@ class PrefixStore:
         running = _joined(found)
         for number, block in enumerate(blocks[len(found) :], start=len(found)):
             running = DynamicCache() if running is None else running
-            first = number * self.block
-            positions = torch.arange(first, first + len(block), device=self._forward.device)[None]
-            ids = torch.tensor([block], device=self._forward.device)
-            self._forward(ids, positions=positions, cache=running, last_only=True)
-            self.computed_tokens += len(block)
+            self._compute(running, block, first=number * self.block)
             key, parent = (parent, *block), next(self._names)
-            self._blocks[key] = (parent, mapped_cache(running, lambda states: states[:, :, -self.block :]))
+            self._blocks[key] = (parent, mapped_cache(running, self._last_block))
             keys.append(key)
         for key in reversed(keys):  # a block is never older than the blocks that continue it
             self._blocks.move_to_end(key)
         while len(self._blocks) * self.block > self._capacity:
             self._blocks.popitem(last=False)
         return running
+
+
+def shared_prefix_length(rows: Sequence[Sequence[int]]) -> int:
+    """How many first tokens all rows have in common, leaving every row at least one token of its own."""
+    shortest = min(len(row) for row in rows) - 1
+    first, last = min(rows, key=list), max(rows, key=list)
+    return next((i for i in range(shortest) if first[i] != last[i]), shortest)
 
 
 def _joined(caches: list[DynamicCache]) -> DynamicCache | None:
