@@ -129,7 +129,7 @@ def test_safetensors_file_stands_for_its_folder(folder: Path) -> None:
 def test_pickled_weights_need_consent_and_run_no_code_even_then(folder: Path) -> None:
     original = load_model(str(folder))
     to_pickle(folder)
-    with pytest.raises(UnsafeCheckpoint, match=r"only pickled weights \(pytorch_model\.bin\).*--allow_pickle true"):
+    with pytest.raises(UnsafeCheckpoint, match=r"only pickled weights \(pytorch_model\.bin\).*allow_pickle=True"):
         load_model(str(folder))
     loaded = load_model(str(folder), allow_pickle=True)
     assert torch.equal(loaded.lm_head.weight, original.lm_head.weight)
@@ -163,7 +163,7 @@ def test_unknown_architecture_gives_the_nearest(folder: Path) -> None:
     with pytest.raises(UnsupportedArchitecture, match=r"does not know model_type 'lama'\. Did you mean .*llama"):
         resolve_model(folder)
     edit_config(folder, model_type="zzzz", auto_map={"AutoConfig": "code.Config"})
-    with pytest.raises(UnsupportedArchitecture, match="needs Python code from the checkpoint.*--trust_remote_code"):
+    with pytest.raises(UnsupportedArchitecture, match="needs Python code from the checkpoint.*trust_remote_code"):
         resolve_model(folder)
     assert resolve_model(folder, trust_remote_code=True) == folder
 

@@ -69,8 +69,8 @@ def check_weight_names(names: Iterable[str], place: str, *, allow_pickle: bool =
         return False
     if pickled:
         problem = f"has only pickled weights ({', '.join(pickled[:3])}), which can run code when they are opened"
-        trust = "pass --allow_pickle true" if loadable else "see docs/errors.md"
-        raise UnsafeCheckpoint(problem, place=place, remedy=f"{CONVERT}, or {trust} if you trust its maker.")
+        consent = "; load_model(allow_pickle=True) opens it as it is" if loadable else ""
+        raise UnsafeCheckpoint(problem, place=place, remedy=f"{CONVERT}{consent}.")
     raise NotAModel(f"expected {EXPECTED}; found no weights in {_listing(names)}", place=place)
 
 

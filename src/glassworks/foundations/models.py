@@ -227,7 +227,7 @@ def _check_architecture(config: dict[str, Any], place: str, trust_remote_code: b
             return
         problem, remedy = (
             f"model_type '{kind}' needs Python code from the checkpoint",
-            ("Read that code, then pass --trust_remote_code true if you trust it."),
+            ("Read that code, then set trust_remote_code if you trust it."),
         )
     else:
         near = difflib.get_close_matches(kind, [*CONFIG_MAPPING, *OWN_ARCHITECTURES], n=3)
