@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ class Page:
                 **(text if kind == "keyDown" else {}),
             )  # fmt: skip
 
+    def close(self) -> None:
+        """Ask the browser to end; it may be gone already."""
+        with suppress(RuntimeError, OSError):
+            self._session = ""
+            self.send("Browser.close")
+
     def attach(self, url: str, *, width: int, height: int, dark: bool) -> None:
         """Open `url` in a new target of this size and colour scheme and wait until it has loaded."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -125,7 +131,7 @@ def open_page(path: Path, *, width: int = 1280, height: int = 900, dark: bool = 
     """A file opened in a fresh browser with an empty profile; the browser ends with the block."""
     assert BROWSER is not None, "no Chromium on this machine"
     to_browser, from_page = os.pipe(), os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
 
         def wire() -> None:
             os.dup2(to_browser[0], 13)  # first out of the way: the pipes may themselves be 3 or 4
@@ -144,7 +150,11 @@ def open_page(path: Path, *, width: int = 1280, height: int = 900, dark: bool = 
             page.attach(path.resolve().as_uri(), width=width, height=height, dark=dark)
             yield page
         finally:
-            process.terminate()
-            process.wait(timeout=20)
+            page.close()
+            try:
+                process.wait(timeout=20)  # it writes its profile on the way out
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             os.close(to_browser[1])
             page._from.close()

@@ -91,6 +91,15 @@ def test_key_figures_are_each_systems_first_compared_claim(tmp_path: Path) -> No
     assert words(tree, ".headline .number") == ["0.936 agreement 0.907 to 0.957 n = 400"]
 
 
+def test_bare_counts_are_key_figures_only_where_there_is_nothing_else(tmp_path: Path) -> None:
+    write_stage(tmp_path / "run" / "index", "index", (dataclasses.replace(RETRIEVAL[4], system="store"),))
+    assert words(page_of(tmp_path / "run"), ".headline .system") == ["store"]
+    write_stage(tmp_path / "run" / "measure", "measure", RETRIEVAL, minute=1)
+    tree = page_of(tmp_path / "run")
+    assert words(tree, ".headline .system") == ["retrieval"]
+    assert words(tree, "#system-1 thead th")[0] == "Recorded, with neither interval nor baseline"
+
+
 def test_systems_are_sections_and_a_stages_figures_stand_with_its_claims(run: Path) -> None:
     tree = page_of(run)
     assert words(tree, "main h2") == ["Retrieval", "Circuits", "How it was made", "How to read it"]

@@ -30,7 +30,7 @@ def claim(value: float = 0.5, **fields: object) -> Evidence:
     ("value", "decimals", "text"),
     [
         (0.8083, 2, "0.81"), (-0.0014, 3, "−0.001"), (-0.0001, 2, "0.00"), (1840.0, 0, "1\u202f840"),
-        (12345.678, 1, "12\u202f345.7"), (3.2e-7, 6, "3.20e−7"), (2.5e9, 0, "2.50e9"), (0.0, 2, "0.00"),
+        (12345.678, 1, "12\u202f345.7"), (3.2e-7, 6, "3.20 × 10⁻⁷"), (2.5e9, 0, "2.50 × 10⁹"), (0.0, 2, "0.00"),
         (float("inf"), 2, "∞"), (float("-inf"), 2, "−∞"),
     ],
 )  # fmt: skip
@@ -126,6 +126,7 @@ def test_markdown_and_latex_escape_what_they_would_interpret() -> None:
     assert r"a\|b\_c\*d &lt;script&gt; \\x" in markdown
     assert len(markdown.splitlines()) == 3
     assert r"\textbackslash{}x \& 50 \% \$y\$ \{z\} \textasciitilde{} \textasciicircum{} \#" in latex
+    assert r"3.20 $\times$ 10$^{-}$$^{7}$" in latex_table(rows([claim(3.2e-7)]))
     assert r"\textless{}script\textgreater{}" in latex
     assert "<script>" not in markdown_table(rows([INJECTED]))
 

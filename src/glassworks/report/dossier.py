@@ -70,7 +70,7 @@ def report(run: str, out: str | None = None, title: str = "What was measured") -
         title=title,
         version=version("glassworks"),
         facts=_facts(records),
-        headline=_headline(evidence, sections),
+        headline=_headline(sections),
         sections=sections,
         stages=_stages(records),
         total=f"{_count(len(records), 'stage')}, {_duration(sum(record.seconds for record in records))} in all",
@@ -134,14 +134,20 @@ def _samples(records: Sequence[StageRecord]) -> tuple[list[Sample], str]:
     return shown, " ".join(notes)
 
 
-def _headline(evidence: Sequence[Evidence], sections: Sequence[Section]) -> list[Claim]:
-    """A system's first claim with interval and baseline, else with interval, else its first; at most four systems."""
-    chosen = []
-    for section in [section for section in sections if section.claims][:HEADLINE_FIGURES]:
-        own = [item for item in evidence if item.system == section.claims[0].system]
-        rank = [(item.interval is None, item.baseline is None) for item in own]
-        chosen.append(section.claims[rank.index(min(rank))])
-    return chosen
+def _headline(sections: Sequence[Section]) -> list[Claim]:
+    """A system's first claim that was compared, else its first with an interval; at most four systems.
+
+    Bare counts are key figures only where a run holds nothing else.
+    """
+    claimed = [section.claims for section in sections if section.claims]
+    chosen = [min(own, key=_weight) for own in claimed]  # the first of the weightiest
+    return [claim for claim in chosen if claim.bar or not any(c.bar for c in chosen)][:HEADLINE_FIGURES]
+
+
+def _weight(claim: Claim) -> int:
+    if claim.bar is None:
+        return 3
+    return (claim.bar.low is None) + (claim.bar.baseline is None)
 
 
 def _facts(records: Sequence[StageRecord]) -> list[Fact]:

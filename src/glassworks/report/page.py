@@ -130,6 +130,16 @@ class Section:
     samples: Sequence[Sample] = ()
     samples_note: str = ""
 
+    @property
+    def drawn(self) -> list[Claim]:
+        """The claims with an interval or a baseline, which are drawn."""
+        return [claim for claim in self.claims if claim.bar]
+
+    @property
+    def bare(self) -> list[Claim]:
+        """The claims with neither, which are listed."""
+        return [claim for claim in self.claims if not claim.bar]
+
 
 @dataclass(frozen=True)
 class Page:
@@ -212,7 +222,7 @@ def _claim(item: Evidence, ends: tuple[float, float]) -> Claim:
         item.system,
         item.claim,
         number(item.value, places),
-        item.unit or item.metric,
+        item.unit or item.metric.replace("_", " "),
         _spread(item, places),
         read.verdict,
         read.direction,
@@ -224,10 +234,10 @@ def _claim(item: Evidence, ends: tuple[float, float]) -> Claim:
 
 def _spread(item: Evidence, places: int) -> list[str]:
     if item.interval is None and item.n is None:
-        return ["no interval, no n recorded"]
+        return ["no interval, no n"]
     counted = f"n = {n_text(item)}" if item.n is not None else "n not recorded"
     if item.interval is None:
-        return ["no interval recorded", counted]
+        return ["no interval", counted]
     low, high = (number(end, places) for end in item.interval)
     level = "" if confidence(item) == "95 %" else f" ({confidence(item)})"
     return [f"{low} to {high}{level}", counted]

@@ -20,6 +20,9 @@ HEADERS = ("System", "Claim", "Value", "Interval", "n", "Baseline", "Reading")
 _NUMERIC = frozenset({"Value", "Interval", "n", "Baseline"})
 
 
+_RAISED = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
+
+
 class Reading(NamedTuple):
     """What the interval says about the baseline. verdict: for colour; words: for the reader.
 
@@ -49,7 +52,8 @@ def number(value: float, decimals: int) -> str:
         return "∞" if value > 0 else "−∞"
     if value and not 1e-4 <= abs(value) < 1e7:
         mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+        raised = "".join(_RAISED[letter] for letter in str(int(exponent)))
+        return f"{mantissa} × 10{raised}".replace("-", "−")
     text = f"{value:,.{max(decimals, 0)}f}"
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−").replace(",", "\u202f")
 
@@ -188,6 +192,7 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "∞": r"$\infty$",
         "\u202f": r"\,", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
         **{special: f"\\{special}" for special in "&%$#_{}"},
+        "×": r"$\times$", **{raised: f"$^{{{plain}}}$" for plain, raised in _RAISED.items()},
     }
 )  # fmt: skip
 
