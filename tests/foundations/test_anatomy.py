@@ -159,7 +159,7 @@ UNNAMED: dict[str, dict[str, Any]] = {
     "bloom": {},
     "mpt": {"d_model": 32, "n_layers": 3, "n_heads": 4},
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
-    "qwen3_moe": {"head_dim": 8},
+    "qwen3_moe": {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
 }
 
 

@@ -8,6 +8,7 @@ What is found is a hypothesis; `recompose.self_check` proves it or refuses the m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -260,20 +261,32 @@ class Finder:
         if same(output, logits):
             return 1.0, None, pooling
         if output.shape == logits.shape:
-            known = numbers_of(self.config)
             rows, wanted = (x.reshape(1, -1, x.shape[-1]) for x in (output, logits))
-            if scale := coefficients(wanted, [rows], [*known, *(1 / number for number in known)]):
-                return scale[0], None, pooling
-            for cap in known:
+            # A cap that the configuration names is tried first: on small logits it is nearly a factor of 1.
+            for cap in soft_caps_of(self.config):
                 if coefficients(wanted, [cap * torch.tanh(rows.double() / cap)]) == [1.0]:
                     return 1.0, cap, pooling
+            known = numbers_of(self.config)
+            if scale := coefficients(wanted, [rows], [*known, *(1 / number for number in known)]):
+                return scale[0], None, pooling
         raise Unexplained("the logits are neither the head's output, nor that times a number or through a soft-cap")
 
 
 def numbers_of(config: PreTrainedConfig) -> list[float]:
-    """The positive floats of a configuration: what a multiplier or soft-cap may be."""
-    values = config.to_dict().values()
-    return [value for value in values if isinstance(value, float) and 0 < value < math.inf]
+    """The positive numbers of a configuration: what a multiplier may be."""
+    return [value for _, value in _numbers(config)]
+
+
+def soft_caps_of(config: PreTrainedConfig) -> list[float]:
+    """The numbers that a configuration names as caps of logits, not of attention scores, routers or gates."""
+    elsewhere = ("att", "router", "gate", "mlp")
+    return [x for name, x in _numbers(config) if "cap" in name and not any(part in name for part in elsewhere)]
+
+
+def _numbers(config: PreTrainedConfig) -> Iterator[tuple[str, float]]:
+    for name, value in config.to_dict().items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
+            yield name, float(value)
 
 
 def _number(module: nn.Module, *names: str) -> float | None:
