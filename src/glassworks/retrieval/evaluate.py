@@ -62,7 +62,7 @@ def measure(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Run:
-    """Measure retrieval, answers with and without it, and citations, on questions with known answers or sources.
+    """Measure retrieval, answers with and without it, and citations, on questions with known answers.
 
     Shell: glassworks measure runs/index --questions questions.jsonl --out runs/measure
 
