@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -210,6 +211,8 @@ class _Runner:
         message = self._call(stage, path)
         seconds = time.perf_counter() - began
         self._remember(stage, key=key, status="done", seconds=round(seconds, 3), message=message)
+        if stage is not self.plan.stages[-1]:  # the last one's message ends the recipe
+            print(textwrap.indent(message, "    "))
         print(f"{label}: done in {seconds:.1f} s", flush=True)
         return StageResult(stage.name, stage.verb, "done", seconds, message)
 

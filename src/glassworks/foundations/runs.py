@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -170,7 +171,7 @@ class Run:
 
     def record(self, *evidence: Evidence) -> None:
         """Add measured claims to ``evidence.jsonl``; the file is rewritten whole, so no half line is ever left."""
-        command = f"glassworks {self.verb} --config {self.path / CONFIG}"
+        command = shlex.join(["glassworks", *self.verb.split(), "--config", str(self.path / CONFIG)])
         for item in evidence:
             filled = dataclasses.replace(
                 item, command=item.command or command, created=item.created or now(), id=item.id or item.key
