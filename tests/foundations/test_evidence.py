@@ -44,12 +44,12 @@ def test_a_folder_is_searched_in_path_order(tmp_path: Path) -> None:
         ("[]", "expected a JSON object, found list"),
         ('{"system": "s"}', "not a complete evidence record"),
         ('{"sytem": "s"}', "unknown evidence field 'sytem'"),
-        ('{"system": "s", "claim": "c", "metric": "m", "value": NaN}', "only measured, finite figures count"),
+        ('{"system": "s", "claim": "c", "metric": "m", "value": NaN}', "only finite figures count"),
         ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "interval": [2, 1]}', "reversed"),
         ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "interval": [0, 1, 2]}', "not two finite numbers"),
         ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "interval": ["0", "1"]}', "not two finite numbers"),
         ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "n": "12"}', "not a whole number"),
-        ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "baseline": "x"}', "only measured, finite"),
+        ('{"system": "s", "claim": "c", "metric": "m", "value": 1, "baseline": "x"}', "only finite"),
     ],
 )
 def test_broken_lines_are_named(tmp_path: Path, line: str, message: str) -> None:

@@ -31,7 +31,7 @@ from glassworks.cli.parsing import arguments_from_mapping, read_yaml
 from glassworks.cli.references import check_references, find_references, substitute
 from glassworks.cli.verbs import VERBS, load_verb
 from glassworks.errors import DataNotFound, RecipeError, StageFailed, UnknownName, UserError
-from glassworks.foundations.files import path_sha, write_json
+from glassworks.foundations.files import path_sha, write_json, write_text
 from glassworks.foundations.runs import (
     Run,
     as_result,
@@ -258,6 +258,8 @@ class _Runner:
                 with Run.start(path, function, arguments) as holder:
                     result = function(**arguments)
                     write_json(holder.path / "result.json", as_result(result))
+                    if hasattr(result, "as_sample"):
+                        write_text(holder.path / "samples.jsonl", json.dumps(result.as_sample()) + "\n")
         except UserError as error:
             raise StageFailed(str(error), place=f"stage '{stage.name}'") from error
         finally:

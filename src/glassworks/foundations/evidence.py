@@ -47,10 +47,16 @@ class Evidence:
     id: str = ""
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
-            raise ValueError(
-                f"evidence '{self.metric}' has the value {self.value}; only measured, finite figures count"
-            )
+        for name, figure in (("value", self.value), ("baseline", self.baseline)):
+            if figure is not None and not (isinstance(figure, int | float) and math.isfinite(figure)):
+                raise ValueError(
+                    f"evidence '{self.metric}' has the {name} {figure!r}; only measured, finite figures count"
+                )
+        if self.n is not None and not isinstance(self.n, int):
+            raise ValueError(f"evidence '{self.metric}' has n = {self.n!r}, not a whole number")
+        ends = self.interval or (0.0, 0.0)
+        if len(ends) != 2 or not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+            raise ValueError(f"evidence '{self.metric}' has the interval {self.interval!r}, not two finite numbers")
         if self.interval is not None and not self.interval[0] <= self.interval[1]:
             raise ValueError(f"evidence '{self.metric}' has the interval {self.interval}, whose ends are reversed")
 

@@ -57,6 +57,21 @@ class Answer:
         """The numbers of the sources that some sentence cites, in ascending order."""
         return tuple(sorted({citation.number for sentence in self.sentences for citation in sentence.citations}))
 
+    def as_sample(self) -> dict[str, object]:
+        """This answer as a line of a stage's ``samples.jsonl``, which reports show."""
+        sources = {source.number: source for source in self.sources}
+        citations = [
+            {
+                "number": citation.number,
+                "title": _name(sources[citation.number]),
+                "uri": sources[citation.number].uri,
+                "quote": citation.quote,
+            }
+            for sentence in self.sentences
+            for citation in sentence.citations
+        ]
+        return {"question": self.question, "answer": self.text, "citations": citations}
+
     def summary(self) -> str:
         """The sources below the answer, which has been printed already: cited ones in full, then notes and times."""
         lines = []
