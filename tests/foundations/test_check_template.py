@@ -49,7 +49,9 @@ def test_start_token_that_only_training_sees_is_found_and_mended() -> None:
     (problem,) = check_template_of(tokenizer).problems
     assert problem == "prompt token 0 is <s> in training and < in inference: begin the template with {{ bos_token }}"
     tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-    assert check_template_of(tokenizer).ok
+    report = check_template_of(tokenizer)
+    assert report.ok
+    assert not report.double_bos_risk  # this tokenizer adds none of its own
 
 
 def test_two_start_tokens_are_counted() -> None:
