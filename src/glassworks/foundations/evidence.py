@@ -50,7 +50,7 @@ class Evidence:
         for name, figure in (("value", self.value), ("baseline", self.baseline)):
             if figure is not None and not (isinstance(figure, int | float) and math.isfinite(figure)):
                 raise ValueError(
-                    f"evidence '{self.metric}' has the {name} {figure!r}; only measured, finite figures count"
+                    f"evidence '{self.metric}' has the {name} {figure!r}; only finite figures count"
                 )
         if self.n is not None and not isinstance(self.n, int):
             raise ValueError(f"evidence '{self.metric}' has n = {self.n!r}, not a whole number")
