@@ -46,8 +46,7 @@ def test_a_chat_model(tmp_path: Path) -> None:
 
 def test_a_base_model_without_a_template_is_noted_not_refused(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", "llama")
-    for file in ("chat_template.jinja",):
-        (tmp_path / "model" / file).unlink()
+    (tmp_path / "model" / "chat_template.jinja").unlink()
     check_model(model, out=str(tmp_path / "run"))
     note = json.loads((tmp_path / "run" / "template.json").read_text())["note"]
     assert "no chat template" in note
@@ -70,3 +69,12 @@ def test_what_cannot_be_taken_apart_or_found_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "anatomy.json").exists()
     with pytest.raises(ModelNotFound):
         check_model(str(tmp_path / "nowhere"), out=str(tmp_path / "other"))
+
+
+@pytest.mark.real_model
+def test_a_trained_model_recomposes(tmp_path: Path) -> None:
+    """Trained weights have channels a thousand times the others; random ones do not."""
+    check_model("packaged:smollm2", out=str(tmp_path / "run"))
+    about = json.loads((tmp_path / "run" / "anatomy.json").read_text())
+    assert (about["num_layers"], about["num_heads"], about["num_key_value_heads"], about["head_dim"]) == (30, 9, 3, 64)
+    assert by_metric(tmp_path / "run")["recomposition_difference"].value <= 1e-3
