@@ -16,7 +16,7 @@ from PIL import Image, ImageStat
 from selectolax.lexbor import LexborHTMLParser
 
 from glassworks.foundations.evidence import Evidence
-from glassworks.report.dossier import report
+from glassworks.report.dossier import write_report
 from glassworks.report.page import Bar, claims, scale
 
 browser = [pytest.mark.browser, pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")]
@@ -25,7 +25,7 @@ SCREENS = {"wide": (1280, False), "wide dark": (1280, True), "phone": (390, Fals
 
 @pytest.fixture(scope="module")
 def dossier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(report(str(write_run(tmp_path_factory.mktemp("page") / "quickstart"))).path)
+    return Path(write_report(str(write_run(tmp_path_factory.mktemp("page") / "quickstart"))).path)
 
 
 @pytest.fixture(scope="module", params=list(SCREENS))

@@ -29,7 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "check-model": "glassworks.foundations.check_model:check_model",
     },
     "assess": {
-        "report": "glassworks.report.dossier:report",
+        "report": "glassworks.report.dossier:write_report",
     },
     "run": {
         "run": "glassworks.cli.recipe:run",

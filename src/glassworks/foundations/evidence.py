@@ -49,9 +49,7 @@ class Evidence:
     def __post_init__(self) -> None:
         for name, figure in (("value", self.value), ("baseline", self.baseline)):
             if figure is not None and not (isinstance(figure, int | float) and math.isfinite(figure)):
-                raise ValueError(
-                    f"evidence '{self.metric}' has the {name} {figure!r}; only finite figures count"
-                )
+                raise ValueError(f"evidence '{self.metric}' has the {name} {figure!r}; only finite figures count")
         if self.n is not None and not isinstance(self.n, int):
             raise ValueError(f"evidence '{self.metric}' has n = {self.n!r}, not a whole number")
         ends = self.interval or (0.0, 0.0)

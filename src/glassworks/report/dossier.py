@@ -47,7 +47,7 @@ class DossierResult:
         return f"{counts}{missing}\nDossier: {self.path}"
 
 
-def report(run: str, out: str | None = None, title: str = "What was measured") -> DossierResult:
+def write_report(run: str, out: str | None = None, title: str = "What was measured") -> DossierResult:
     """Gather all that a run measured on one self-contained HTML page.
 
     Args:
