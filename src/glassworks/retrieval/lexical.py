@@ -50,10 +50,9 @@ class LexicalIndex:
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """The BM25 score of every passage, [passages] in order of `ids`; 0 where no word is shared."""
-        known = self._engine.vocab_dict if self._engine else {}
         # bm25s files its own empty token under a number beyond its tables and fails on a query without tokens.
-        tokens = [token for token in _tokens([query])[0] if token and token in known]
-        if not tokens:
+        tokens = [token for token in _tokens([query])[0] if token and self._engine and token in self._engine.vocab_dict]
+        if self._engine is None or not tokens:
             return np.zeros(len(self.ids), np.float32)
         scores: NDArray[np.float32] = self._engine.get_scores(tokens)
         return scores
