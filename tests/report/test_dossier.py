@@ -148,6 +148,7 @@ def test_notes_count_what_is_missing_and_how_many_comparisons_were_made(run: Pat
 
 def test_odd_times_are_shown_as_they_are(tmp_path: Path) -> None:
     stage = write_stage(tmp_path / "run" / "m", "measure")
+    (stage / "evidence.jsonl").write_text(RETRIEVAL[3].to_json() + "\n")
     (stage / "run.json").write_text(json.dumps({"verb": "measure", "status": "finished", "started": "yesterday"}))
     tree = page_of(tmp_path / "run")
     assert words(tree, ".facts > div")[-1] == "Measured yesterday"
