@@ -206,9 +206,10 @@ class Finder:
         result = self.recording.once(module).output
         inside = set(map(id, module.modules())) - {id(p.module) for p in found}
         for call in reversed(self.recording.inside(block)):
-            fits = is_linear(call.module) and linear_weight(call.module).shape == (self.hidden_size, width)
-            if fits and (id(call.module) in inside or same(call.input, result)):
-                return call.module
+            candidate: nn.Module = call.module
+            fits = is_linear(candidate) and linear_weight(candidate).shape == (self.hidden_size, width)
+            if fits and (id(candidate) in inside or same(call.input, result)):
+                return candidate
         raise Unexplained(f"no linear map takes {width} head outputs to the residual stream")
 
     def _described(self, index: int, module: nn.Module, found: Three, output: nn.Module) -> Attention:
