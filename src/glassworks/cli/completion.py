@@ -45,5 +45,6 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> CompletionScript:
             flags = [text for text in action.option_strings if text not in {"-h", "--help"}]
             if flags:
                 choices = getattr(action, "choices", None)
-                target.add_argument(*flags, choices=list(choices) if choices else None)
+                text = " ".join(str(action.help or flags[0]).split()).replace("%", "%%")  # zsh shows it
+                target.add_argument(*flags, choices=list(choices) if choices else None, help=text)
     return CompletionScript(shell, shtab.complete(parser, shell=shell))
