@@ -143,10 +143,12 @@ group = st.builds(
 def test_every_token_lies_once_and_sees_only_its_own_sequence(
     groups: list[Group], extra: int, share_prefix: bool
 ) -> None:
-    budget = max(g.tokens(share_prefix) for g in groups) + extra
+    budget = max(g.tokens() for g in groups) + extra
     batch = pack(groups, budget, share_prefix=share_prefix)
     assert batch.input_ids.shape[1] <= budget
-    assert (batch.segment_ids > 0).sum() == sum(g.tokens(share_prefix) for g in groups)
+    copies = [1 if share_prefix else len(g.continuations) for g in groups]
+    used = [n * len(g.prefix) + sum(map(len, g.continuations)) for n, g in zip(copies, groups, strict=True)]
+    assert (batch.segment_ids > 0).sum() == sum(used)
     seen = visible(batch.segment_ids, batch.prefix_ids, batch.position_ids)[:, 0]
     rows, width = batch.input_ids.shape
     whole = torch.zeros(rows * width, rows * width, dtype=torch.bool)
@@ -195,10 +197,12 @@ def test_refusals_name_the_row() -> None:
 
 def test_copied_prefixes_count_towards_the_budget() -> None:
     pair = Group([[1, 2], [3]], [4, 5, 6])
-    assert pair.tokens() == 6
-    assert pair.tokens(share_prefix=False) == 9
-    with pytest.raises(DataError, match="9 tokens"):
-        pack([pair], 8, share_prefix=False)
+    assert pack([pair]).input_ids.shape == (1, 6)
+    copied = pack([pair], share_prefix=False)
+    assert copied.input_ids.tolist() == [[4, 5, 6, 1, 2], [4, 5, 6, 3, 0]]
+    assert copied.groups.tolist() == [0, 0]
+    with pytest.raises(DataError, match="5 tokens"):
+        pack([pair], 4, share_prefix=False)
 
 
 def test_labels_choose_what_is_predicted() -> None:

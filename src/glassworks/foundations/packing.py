@@ -43,10 +43,17 @@ class Group:
     labels: Sequence[Sequence[int]] | None = None
     name: str = ""
 
-    def tokens(self, share_prefix: bool = True) -> int:
-        """Places that the group takes in a row."""
-        copies = 1 if share_prefix else len(self.continuations)
-        return copies * len(self.prefix) + sum(len(tokens) for tokens in self.continuations)
+    def tokens(self) -> int:
+        """Places that the group takes in a row, its prefix once."""
+        return len(self.prefix) + sum(len(tokens) for tokens in self.continuations)
+
+    def separate(self) -> list[Group]:
+        """One group for each continuation, each with a copy of the prefix."""
+        labels = [None if self.labels is None else [wanted] for wanted in self.labels or self.continuations]
+        return [
+            replace(self, continuations=[tokens], labels=wanted)
+            for tokens, wanted in zip(self.continuations, labels, strict=True)
+        ]
 
 
 class Predictions(NamedTuple):
@@ -136,36 +143,42 @@ def fill_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 def pack(
     groups: Sequence[Group],
-    budget: int,
+    budget: int | None = None,
     *,
     pad_token_id: int = 0,
     share_prefix: bool = True,
     full_width: bool = False,
 ) -> PackedBatch:
-    """Lay groups into rows of at most `budget` tokens, each group within one row.
+    """Lay groups into rows of at most `budget` tokens: one micro-batch.
 
-    share_prefix: compute a prefix once a group; else each continuation gets a copy, which any attention model
-    takes. full_width: rows of exactly `budget` tokens, for compiled models; else as wide as the fullest row.
-    Raises EmptyResponse for a continuation without tokens and DataError for a group above the budget, with the
+    budget: None = the longest item, which is best where attention computes what the mask hides (SDPA, eager: the
+    cost of a row is quadratic in its width); wide rows pay with flex attention, which skips hidden blocks.
+    share_prefix: compute a prefix once a group, which then lies within one row; else each continuation is an item
+    of its own with a copy of the prefix, which any attention model takes. full_width: rows of exactly `budget`
+    tokens, for compiled models; else as wide as the fullest row.
+    Raises EmptyResponse for a continuation without tokens and DataError for an item above the budget, with the
     group's name.
     """
-    for number, group in enumerate(groups):
-        _check(group, group.name or f"row {number}", budget, share_prefix)
-    lengths = [group.tokens(share_prefix) for group in groups]
+    items = [
+        (number, part)
+        for number, group in enumerate(groups)
+        for part in ([group] if share_prefix else group.separate())
+    ]
+    lengths = [part.tokens() for _, part in items]
+    budget = max(lengths, default=0) if budget is None else budget
+    for (number, part), length in zip(items, lengths, strict=True):
+        _check(part, part.name or f"row {number}", length, budget)
     rows = fill_rows(lengths, budget)
     width = budget if full_width else max((sum(lengths[i] for i in row) for row in rows), default=0)
     canvas = _Canvas(len(rows), width, pad_token_id)
-    laid: dict[int, list[_Laid]] = {}
-    for row, members in enumerate(rows):
-        for number in members:
-            laid[number] = canvas.lay(row, groups[number], share_prefix)
-    sequences = [(number, one) for number in range(len(groups)) for one in laid[number]]
+    laid = {i: canvas.lay(row, items[i][1]) for row, members in enumerate(rows) for i in members}
+    sequences = [(number, places) for i, (number, _) in enumerate(items) for places in laid[i]]
     return PackedBatch(
         **canvas.tensors(),
-        places=pad_sequence([torch.tensor(one.places) for _, one in sequences], True, -1)
+        places=pad_sequence([torch.tensor(places) for _, places in sequences], True, -1)
         if sequences
         else torch.zeros(0, 0, dtype=torch.long),
-        starts=torch.tensor([one.start for _, one in sequences], dtype=torch.long),
+        starts=torch.tensor([len(groups[number].prefix) for number, _ in sequences], dtype=torch.long),
         groups=torch.tensor([number for number, _ in sequences], dtype=torch.long),
     )
 
@@ -179,7 +192,7 @@ class PackingCollator:
 
     def __init__(
         self,
-        budget: int,
+        budget: int | None = None,
         to_group: Callable[[Any], Group] = lambda item: item,
         *,
         pad_token_id: int = 0,
@@ -218,11 +231,6 @@ class PackedRows(Dataset[list[Example]]):
         return [self.examples[i] for i in self.rows[index]]
 
 
-class _Laid(NamedTuple):
-    places: list[int]
-    start: int
-
-
 class _Canvas:
     """The rows while they are filled, as arrays [rows, width]."""
 
@@ -236,19 +244,15 @@ class _Canvas:
         self.used = [0] * rows
         self.segments = [0] * rows
 
-    def lay(self, row: int, group: Group, share_prefix: bool) -> list[_Laid]:
-        """Write a group into a row; where the tokens of each of its sequences went."""
+    def lay(self, row: int, group: Group) -> list[list[int]]:
+        """Write a group into a row; the places of the tokens of each of its sequences."""
         start, unlabelled = len(group.prefix), [IGNORED] * len(group.prefix)
         labels = group.continuations if group.labels is None else group.labels
-        if not share_prefix or not start:
-            return [
-                _Laid(self._segment(row, [*group.prefix, *tokens], [*unlabelled, *wanted]), start)
-                for tokens, wanted in zip(group.continuations, labels, strict=True)
-            ]
-        shared = self._segment(row, group.prefix, unlabelled)
-        prefix_id = self.segments[row]
+        if len(group.continuations) == 1:
+            return [self._segment(row, [*group.prefix, *group.continuations[0]], [*unlabelled, *labels[0]])]
+        shared, prefix_id = self._segment(row, group.prefix, unlabelled), self.segments[row]
         return [
-            _Laid(shared + self._segment(row, tokens, wanted, start, prefix_id), start)
+            shared + self._segment(row, tokens, wanted, start, prefix_id)
             for tokens, wanted in zip(group.continuations, labels, strict=True)
         ]
 
@@ -272,15 +276,14 @@ class _Canvas:
         return {name: torch.from_numpy(getattr(self, name)) for name in names}
 
 
-def _check(group: Group, name: str, budget: int, share_prefix: bool) -> None:
+def _check(group: Group, name: str, length: int, budget: int) -> None:
     if any(len(tokens) == 0 for tokens in group.continuations):
         raise EmptyResponse("a continuation has no token", place=name, remedy="Drop the row or shorten its prompt.")
     if group.labels is not None and [len(x) for x in group.labels] != [len(x) for x in group.continuations]:
         raise DataError("the labels are not as many as the tokens of the continuations", place=name)
-    tokens = group.tokens(share_prefix)
-    if tokens > budget:
+    if length > budget:
         raise DataError(
-            f"the group has {tokens} tokens, the budget is {budget} tokens a row",
+            f"the group has {length} tokens, the budget is {budget} tokens a row",
             place=name,
             remedy="Raise the token budget or shorten the row.",
         )
