@@ -124,6 +124,13 @@ def test_a_lone_gate_closes_when_closed_is_likelier() -> None:
     close(gates.deterministic(open_), [0.141851])
 
 
+def test_among_equal_gates_the_lower_index_stays() -> None:
+    tied = torch.tensor([-1.0, 2.0, -1.0, -1.0, 2.0])
+    assert (gates.deterministic(tied) > 0).tolist() == [True, True, True, False, True]
+    groups = torch.tensor([0, 1, 0, 0, 1])
+    assert (gates.deterministic(tied, groups=groups) > 0).tolist() == [True, True, True, False, True]
+
+
 def test_rounding_by_layer_and_over_all_layers_differ() -> None:
     alpha = torch.tensor([[2, 2, -0.2, -0.2], [2, 2, -0.2, -0.2]])
     layers = torch.arange(2).unsqueeze(1).expand(2, 4)
