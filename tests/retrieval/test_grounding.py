@@ -7,6 +7,7 @@ import sys
 import pytest
 from cases.tiny_models import tiny_model
 from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
+from cases.tokenizers import chat_tokenizer
 
 from glassworks.errors import OptionError
 from glassworks.foundations.generation import LocalModel, ServerModel
@@ -18,6 +19,7 @@ from glassworks.retrieval.grounding import (
     prompt_room,
     sources_of,
     stop_texts,
+    takes_system_role,
     token_counter,
 )
 from glassworks.retrieval.passages import Passage, Retrieved
@@ -46,6 +48,17 @@ def test_a_prompt_is_cut_to_the_models_context() -> None:
     assert fused.tokens <= 200 - 16
     assert fused.dropped
     assert fused_prompt("What?", [], small, 16).passages == ()
+
+
+def test_a_template_without_system_messages_gets_the_instruction_in_the_users() -> None:
+    model = LocalModel(tiny_model("llama", vocab_size=400, max_position_embeddings=600), chat_tokenizer("gemma"))
+    assert not takes_system_role(model)
+    assert takes_system_role(local())
+    for found in ([], FOUND):
+        (message,) = fused_prompt("What?", found, model, 16).prompt
+        assert isinstance(message, dict)
+        assert message["content"].startswith("Answer the question")
+        assert message["content"].endswith("Question: What?")
 
 
 def test_sources_keep_number_score_and_place() -> None:

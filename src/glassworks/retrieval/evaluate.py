@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 DEPTH = 30  # passages looked at, so that ten distinct documents are among them
 KNOWN_ITEMS = 200
-SCORED_PASSAGES = 32
+SCORED_PASSAGES = 24
 
 
 def measure(
@@ -57,7 +57,7 @@ def measure(
     k: int = 3,
     retriever: Kind = "lexical",
     encoder: str | None = None,
-    max_new_tokens: int = 32,
+    max_new_tokens: int = 24,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",

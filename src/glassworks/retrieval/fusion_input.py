@@ -58,17 +58,19 @@ def fuse(
     budget: int,
     order: Order = "best_last",
     cite_in_answer: bool = False,
+    system_role: bool = True,
 ) -> FusedPrompt:
     """Put passages, best first, before the question in at most `budget` tokens.
 
     Whole passages are dropped from the worst upwards; if the best alone is too long, its end is cut. The question
     is never cut: OptionError where it does not fit on its own. chat: a conversation, else a text to continue.
-    cite_in_answer: also ask the model to write the numbers of the passages it used.
+    cite_in_answer: also ask the model to write the numbers of the passages it used. system_role: False for models
+    whose template has none, where the instruction opens the user's message.
     """
 
     def build(kept: Sequence[Passage]) -> FusedPrompt:
         numbered = tuple(reversed(kept)) if order == "best_last" else tuple(kept)
-        prompt = _prompt(question, numbered, chat, cite_in_answer)
+        prompt = _prompt(question, numbered, chat, cite_in_answer, system_role)
         return FusedPrompt(prompt, numbered, tuple(reversed(passages[len(kept) :])), None, count_tokens(prompt))
 
     kept = len(passages)
@@ -100,9 +102,11 @@ def _shorten(passage: Passage, build: Callable[[Sequence[Passage]], FusedPrompt]
     return dataclasses.replace(best, shortened=1) if best else None
 
 
-def closed_book(question: str, *, chat: bool, count_tokens: CountTokens | None = None) -> FusedPrompt:
+def closed_book(
+    question: str, *, chat: bool, count_tokens: CountTokens | None = None, system_role: bool = True
+) -> FusedPrompt:
     """The same request without passages: what retrieval is compared with."""
-    prompt = _prompt(question, (), chat, cite_in_answer=False)
+    prompt = _prompt(question, (), chat, cite_in_answer=False, system_role=system_role)
     return FusedPrompt(prompt, tokens=count_tokens(prompt) if count_tokens else 0)
 
 
@@ -122,7 +126,7 @@ def break_control_tokens(text: str) -> str:
     return _CONTROL.sub(lambda match: match.group() + " ", text)
 
 
-def _prompt(question: str, numbered: Sequence[Passage], chat: bool, cite_in_answer: bool) -> Prompt:
+def _prompt(question: str, numbered: Sequence[Passage], chat: bool, cite_in_answer: bool, system_role: bool) -> Prompt:
     instruction = INSTRUCTION if numbered else CLOSED_BOOK_INSTRUCTION
     if cite_in_answer and numbered:
         instruction += " After it write the numbers of the passages you used, like [1]."
@@ -130,4 +134,6 @@ def _prompt(question: str, numbered: Sequence[Passage], chat: bool, cite_in_answ
     asked = f"Question: {break_control_tokens(question.strip())}"
     if not chat:
         return "\n\n".join([instruction, *lines, f"{asked}\nAnswer:"])
+    if not system_role:
+        return [{"role": "user", "content": "\n\n".join([instruction, *lines, asked])}]
     return [{"role": "system", "content": instruction}, {"role": "user", "content": "\n\n".join([*lines, asked])}]

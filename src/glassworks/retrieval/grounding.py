@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from glassworks.errors import DatastoreError, OptionError
+from glassworks.errors import DatastoreError, OptionError, TemplateError
 from glassworks.foundations.generation import LanguageModel, Prompt, StepwiseModel
 from glassworks.retrieval.attribution import (
     ENCODER_THRESHOLD,
@@ -115,12 +115,24 @@ def fused_prompt(
     cite_in_answer: bool = False,
 ) -> FusedPrompt:
     """The prompt for this model with the passages found, best first, within its context; closed-book without any."""
+    chat, count, system = model.chat, token_counter(model), takes_system_role(model)
     if not found:
-        return closed_book(question, chat=model.chat, count_tokens=token_counter(model))
+        return closed_book(question, chat=chat, count_tokens=count, system_role=system)
     return fuse(
-        question, [hit.passage for hit in found], chat=model.chat, count_tokens=token_counter(model),
+        question, [hit.passage for hit in found], chat=chat, count_tokens=count, system_role=system,
         budget=prompt_room(model, max_new_tokens), cite_in_answer=cite_in_answer,
     )  # fmt: skip
+
+
+def takes_system_role(model: LanguageModel) -> bool:
+    """Whether conversations may open with a system message; some templates refuse it. Servers are taken to."""
+    if not (model.chat and isinstance(model, StepwiseModel)):
+        return True
+    try:
+        model.encode([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+    except TemplateError:
+        return False
+    return True
 
 
 def token_counter(model: LanguageModel) -> CountTokens:
