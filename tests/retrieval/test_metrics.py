@@ -38,13 +38,7 @@ def test_worked_ranking() -> None:
 
 
 def test_nothing_relevant_is_zero_not_an_error() -> None:
-    assert (
-        recall_at([False], 5, 0)
-        == average_precision([], 0)
-        == ndcg_at([0.0], 5, [])
-        == reciprocal_rank([])
-        == 0
-    )
+    assert recall_at([False], 5, 0) == average_precision([], 0) == ndcg_at([0.0], 5, []) == reciprocal_rank([]) == 0
 
 
 @given(st.lists(st.floats(0, 5), min_size=2, max_size=12), st.integers(1, 12), st.randoms())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glassworks.cli.parsing import build_parser
-from glassworks.cli.verbs import VERBS, load_verb
+from glassworks.cli.verbs import VERBS, load_verb, summary_line
 from glassworks.errors import MissingDependency
 
 
@@ -40,7 +40,8 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> CompletionScript:
     for command in VERBS:
         words = command.split()
         verb = build_parser(command, load_verb(command))
-        target = commands.add_parser(words[0] if len(words) == 1 else command.replace(" ", "-"))
+        name = words[0] if len(words) == 1 else command.replace(" ", "-")
+        target = commands.add_parser(name, help=summary_line(command))
         for action in verb._actions:
             flags = [text for text in action.option_strings if text not in {"-h", "--help"}]
             if flags:
