@@ -32,3 +32,11 @@ def sample_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
     yield
     verbs.VERBS.clear()
     verbs.VERBS.update(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu skip, with the reason, where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))

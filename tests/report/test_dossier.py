@@ -175,3 +175,11 @@ def test_a_failed_report_leaves_the_earlier_page_as_it_was(run: Path) -> None:
     with pytest.raises(MalformedRecord):
         write_report(str(run))
     assert (run / "dossier.html").read_bytes() == before
+
+
+def test_the_report_is_no_stage_of_what_it_reports(run: Path) -> None:
+    own = run / "dossier"
+    own.mkdir()
+    (own / "run.json").write_text(json.dumps({"verb": "report", "status": "running"}))
+    (own / "config.yaml").write_text("run: .\n")
+    assert write_report(str(run), out=str(own)).unfinished == write_report(str(run)).unfinished[:-1]

@@ -56,7 +56,10 @@ def write_report(run: str, out: str | None = None, title: str = "What was measur
         title: the page's title.
     """
     folder = Path(run)
-    records = read_stages(folder)
+    path = _page_path(folder, out)
+    # As a recipe's stage, the report is at work while it reads; it is not a part of what it reports.
+    own = path.parent.resolve() if path.parent.resolve() != folder.resolve() else None
+    records = [record for record in read_stages(folder) if record.folder.resolve() != own]
     evidence = [item for record in records for item in record.evidence]
     if not evidence:
         raise DataError(
@@ -78,7 +81,6 @@ def write_report(run: str, out: str | None = None, title: str = "What was measur
         colophon=_colophon(folder, records, evidence),
         unfinished=_unfinished_text(unfinished),
     )
-    path = _page_path(folder, out)
     write_text(path, render(page))
     pictures, samples = (sum(len(getattr(record, kind)) for record in records) for kind in ("pictures", "samples"))
     return DossierResult(str(path), len(evidence), pictures, samples, tuple(unfinished))
