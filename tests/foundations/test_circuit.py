@@ -91,6 +91,7 @@ def test_a_node_that_is_off_carries_nothing() -> None:
     assert circuit.prune_dead().edges == Circuit.from_edges(graph, edges[:2]).edges
 
 
+@settings(deadline=None)
 @given(st.sampled_from(GRAPHS), st.integers(0, 2**20), st.floats(0, 1), st.floats(0, 1))
 def test_set_algebra_is_that_of_sets(graph: Graph, seed: int, first: float, second: float) -> None:
     a, b = random_circuit(graph, seed, first, 0.9), random_circuit(graph, seed + 1, second)

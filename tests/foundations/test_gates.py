@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassworks.errors import OptionError
@@ -157,6 +157,7 @@ def test_entries_that_do_not_exist_are_neither_ranked_nor_counted() -> None:
     assert torch.equal(gates.binarise(padded, exists)[:, 0], gates.binarise(SIX))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([-4.0, -1.6, -0.5, 0.0, 0.7, 3.0, 40.0]), min_size=1, max_size=40),
     st.floats(0, 1),
@@ -175,6 +176,7 @@ def test_a_global_cut_is_exact_ordered_and_breaks_ties_by_index(
             assert (alpha[i], -i) > (alpha[j], -j)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-8, 8, width=32), st.integers(0, 3)), min_size=1, max_size=40))
 def test_grouped_gates_equal_each_group_alone(entries: list[tuple[float, int]]) -> None:
     alpha = torch.tensor([value for value, _ in entries])

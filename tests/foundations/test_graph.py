@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassworks.errors import OptionError
@@ -55,6 +55,7 @@ def test_published_numbers_of_writers_and_readers() -> None:
     assert Graph(12, 12, 12).n_readers == 445
 
 
+@settings(deadline=None)
 @given(GRAPHS)
 def test_the_mask_agrees_with_the_definition_node_by_node(graph: Graph) -> None:
     assert len(graph.writers) == graph.n_writers
