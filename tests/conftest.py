@@ -1,6 +1,7 @@
 """Test-wide settings: no network, one thread a process, no user caches."""
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -20,13 +21,12 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def sample_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
+def sample_verbs() -> Iterator[None]:
     """The verbs `count` and `add-up` of cases/sample_verbs.py, for the length of a test."""
     from cases import sample_verbs as module
 
     from glassworks.cli import verbs
 
-    monkeypatch.setattr(verbs, "VERBS", verbs.VERBS)
     before = dict(verbs.VERBS)
     module.register()
     yield

@@ -13,7 +13,7 @@ import yaml
 
 from glassworks.cli import main
 from glassworks.cli.recipe import read_recipe, run, shipped_recipes
-from glassworks.errors import RecipeError, RunLocked, StageFailed, UnknownName
+from glassworks.errors import RunLocked, StageFailed, UnknownName
 
 pytestmark = pytest.mark.usefixtures("sample_verbs")
 
@@ -127,7 +127,7 @@ def test_two_processes_on_one_folder(tmp_path: Path) -> None:
         process.wait()
 
 
-def test_launcher_starts_the_verb_as_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_starts_the_verb_as_a_process(tmp_path: Path) -> None:
     documents = tmp_path / "docs"
     documents.mkdir()
     (documents / "a.txt").write_text("Glass is made from sand.")
@@ -181,5 +181,13 @@ def test_shipped_recipes_parse() -> None:
     assert {"quickstart", "tour"} <= set(shipped_recipes())
     for name in shipped_recipes():
         assert read_recipe(name).stages
-    with pytest.raises(RecipeError):
-        raise RecipeError("a recipe error is a user error")
+
+
+def test_a_folder_that_is_no_stage_is_never_removed(tmp_path: Path) -> None:
+    thesis = tmp_path / "run" / "first" / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    for fresh in (False, True):
+        with pytest.raises(StageFailed, match=r"stage 'first': .*not a run folder; it holds 'thesis\.tex'"):
+            run(write(tmp_path, COUNTING), str(tmp_path / "run"), fresh=fresh)
+        assert thesis.read_text() == "years of work"

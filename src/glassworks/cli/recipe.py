@@ -203,7 +203,9 @@ class _Runner:
         if earlier.get("key") == key and not self.fresh and is_intact(path):
             print(f"{label}: intact, skipped", flush=True)
             return StageResult(stage.name, stage.verb, "intact", earlier["seconds"], earlier["message"])
-        if path.exists() and (self.fresh or earlier.get("key") != key or earlier.get("status") == "done"):
+        is_stale = self.fresh or earlier.get("key") != key or earlier.get("status") == "done"
+        # Only a run folder is removed: one without a manifest is somebody's own, which the verb will refuse.
+        if is_stale and read_manifest(path) is not None:
             shutil.rmtree(path)
         print(f"{label}: glassworks {stage.verb}", flush=True)
         self._remember(stage, key=key, status="started", seconds=0.0, message="")
@@ -227,6 +229,7 @@ class _Runner:
         upstream = [s.name for s in before if s.name in needed or "run" in needed]
         parts = {
             "verb": stage.verb,
+            "launcher": stage.launcher,
             "version": __version__,
             "options": {name: as_result(value) for name, value in self.arguments[stage.name].items() if name != "out"},
             "files": self._input_files(stage),
