@@ -14,6 +14,9 @@ import torch
 
 torch.set_num_threads(1)
 
+# What no package can bring: a GPU, and a combination that transformers itself refuses.
+MAY_SKIP = ("no CUDA device", "transformers refuses it")
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -40,3 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With GLASSWORKS_REQUIRE_ALL=1, as in CI, a test that skipped for want of a package or browser is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or os.environ.get("GLASSWORKS_REQUIRE_ALL") != "1":
+        return
+    reasons = {report.nodeid: report.longrepr[2] for report in reporter.stats.get("skipped", [])}
+    missed = {test: reason for test, reason in reasons.items() if not any(ok in reason for ok in MAY_SKIP)}
+    for test, reason in missed.items():
+        reporter.write_line(f"SKIPPED BUT REQUIRED {test}: {reason}", red=True)
+    if missed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
