@@ -191,3 +191,26 @@ def test_a_folder_that_is_no_stage_is_never_removed(tmp_path: Path) -> None:
         with pytest.raises(StageFailed, match=r"stage 'first': .*not a run folder; it holds 'thesis\.tex'"):
             run(write(tmp_path, COUNTING), str(tmp_path / "run"), fresh=fresh)
         assert thesis.read_text() == "years of work"
+
+
+def test_a_failed_first_stage_leaves_no_folder(tmp_path: Path) -> None:
+    recipe = write(tmp_path, "stages: [{name: a, verb: count, with: {upto: 2, source: gone.txt}}]")
+    with pytest.raises(StageFailed):
+        run(recipe, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_intact_recipe_imports_no_verb(tmp_path: Path) -> None:
+    documents = tmp_path / "docs"
+    documents.mkdir()
+    (documents / "a.txt").write_text("Glass is made from sand.")
+    recipe = write(tmp_path, f"stages: [{{name: a, verb: index, with: {{docs: {documents}}}}}]")
+    assert run(recipe, str(tmp_path / "run")).stages[0].status == "done"
+    code = (
+        "import sys; from glassworks.cli.recipe import run; r = run(*sys.argv[1:]); "
+        "assert r.stages[0].status == 'intact'; sys.exit('lancedb' in sys.modules or 'torch' in sys.modules)"
+    )
+    again = [sys.executable, "-c", code, recipe, str(tmp_path / "run")]
+    assert subprocess.run(again, check=False).returncode == 0
+    (documents / "a.txt").write_text("Glass is made from sand and ash.")
+    assert run(recipe, str(tmp_path / "run")).stages[0].status == "done"

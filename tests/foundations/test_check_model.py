@@ -10,7 +10,7 @@ import torch
 from cases.tiny_models import tiny_model
 from cases.tokenizers import chat_tokenizer
 
-from glassworks.errors import ModelNotFound, UnsupportedArchitecture
+from glassworks.errors import ModelNotFound, UnsafeCheckpoint, UnsupportedArchitecture
 from glassworks.foundations.check_model import check_model
 from glassworks.foundations.evidence import Evidence, read_evidence
 from glassworks.foundations.models import model_sha
@@ -78,3 +78,12 @@ def test_a_trained_model_recomposes(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "run" / "anatomy.json").read_text())
     assert (about["num_layers"], about["num_heads"], about["num_key_value_heads"], about["head_dim"]) == (30, 9, 3, 64)
     assert by_metric(tmp_path / "run")["recomposition_difference"].value <= 1e-3
+
+
+def test_pickled_weights_are_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(UnsafeCheckpoint):
+        check_model(str(tmp_path / "model"), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -198,3 +198,11 @@ def test_wrong_requests_are_refused_before_work(docs: Path, tmp_path: Path) -> N
     index(str(docs), str(tmp_path / "other"))
     with pytest.raises(RunMismatch, match="chunk_words"):
         index(str(docs), str(tmp_path / "other"), chunk_words=9)
+
+
+def test_a_refused_call_leaves_nothing(tmp_path: Path) -> None:
+    rows = [json.dumps({"id": str(n), "text": f"text {n}"}) for n in range(16)]
+    (tmp_path / "broken.jsonl").write_text("\n".join([*rows, '{"id": "17", "text": ']))
+    with pytest.raises(MalformedRecord, match=r"broken\.jsonl:17: not valid JSON"):
+        index(str(tmp_path / "broken.jsonl"), str(tmp_path / "run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.jsonl"]

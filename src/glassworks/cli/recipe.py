@@ -29,7 +29,7 @@ from typing import Any, get_type_hints
 from glassworks import __version__
 from glassworks.cli.parsing import arguments_from_mapping, read_yaml
 from glassworks.cli.references import check_references, find_references, substitute
-from glassworks.cli.verbs import VERBS, load_verb
+from glassworks.cli.verbs import VERBS, load_verb, source_file
 from glassworks.errors import DataNotFound, RecipeError, StageFailed, UnknownName, UserError
 from glassworks.foundations.files import path_sha, write_json, write_text
 from glassworks.foundations.runs import (
@@ -109,15 +109,21 @@ def run(
     """
     plan = read_recipe(recipe)
     folder = Path(out or Path("runs") / plan.source.stem)
-    arguments = check_recipe(plan, folder, inputs or {})
-    if unknown := [name for name in stages if name not in arguments]:
-        raise UnknownName("stage", unknown[0], arguments, place=recipe)
+    known = _known(plan, folder, inputs or {})
+    if unknown := [name for name in stages if name not in {stage.name for stage in plan.stages}]:
+        raise UnknownName("stage", unknown[0], [stage.name for stage in plan.stages], place=recipe)
+    runner = _Runner(plan, folder, known, fresh)
+    runner.check_new_requests()
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = take_lock(folder)
     began = time.perf_counter()
     try:
-        runner = _Runner(plan, folder, arguments, fresh)
         results = [runner.run_stage(stage) for stage in plan.stages if not stages or stage.name in stages]
+    except StageFailed:
+        if is_new and not any(path.is_dir() for path in folder.iterdir()):
+            shutil.rmtree(folder)  # the first stage was refused before it wrote anything
+        raise
     finally:
         release_lock(folder, lock)
     return RecipeResult(str(folder), tuple(results), time.perf_counter() - began)
@@ -157,11 +163,16 @@ def check_recipe(plan: Recipe, folder: Path, inputs: Mapping[str, str | None]) -
 
     Raises UnknownName or OptionError, naming the stage, where a verb does not accept them.
     """
+    known = _known(plan, folder, inputs)
+    return {stage.name: _arguments(plan, stage, known) for stage in plan.stages}
+
+
+def _known(plan: Recipe, folder: Path, inputs: Mapping[str, str | None]) -> dict[str, Any]:
+    """What the recipe's references stand for."""
     if unknown := [name for name in inputs if name not in plan.inputs]:
         raise UnknownName("input", unknown[0], plan.inputs, place=str(plan.source))
     known: dict[str, Any] = {f"inputs.{name}": inputs.get(name, default) for name, default in plan.inputs.items()}
-    known |= {"run.out": str(folder)} | {f"{stage.name}.out": str(folder / stage.name) for stage in plan.stages}
-    return {stage.name: _arguments(plan, stage, known) for stage in plan.stages}
+    return known | {"run.out": str(folder)} | {f"{stage.name}.out": str(folder / stage.name) for stage in plan.stages}
 
 
 def _stage(entry: object, place: str) -> Stage:
@@ -188,11 +199,38 @@ def _arguments(plan: Recipe, stage: Stage, known: Mapping[str, Any]) -> dict[str
 class _Runner:
     """Runs the stages of one recipe in one folder and keeps its record, ``recipe.json``."""
 
-    def __init__(self, plan: Recipe, folder: Path, arguments: dict[str, dict[str, Any]], fresh: bool) -> None:
-        self.plan, self.folder, self.arguments, self.fresh = plan, folder, arguments, fresh
+    def __init__(self, plan: Recipe, folder: Path, known: Mapping[str, Any], fresh: bool) -> None:
+        self.plan, self.folder, self.known, self.fresh = plan, folder, known, fresh
         self.keys: dict[str, str] = {}
+        self.parsed: dict[str, dict[str, Any]] = {}
         record = folder / RECORD
         self.record: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+
+    def check_new_requests(self) -> None:
+        """Have every stage's options checked by its verb, but those that were checked and are on record.
+
+        Importing the verbs takes far longer than finding that every stage is intact.
+        """
+        for stage in self.plan.stages:
+            if self.record.get(stage.name, {}).get("request") != self._request(stage):
+                self._arguments(stage)
+
+    def _arguments(self, stage: Stage) -> dict[str, Any]:
+        if stage.name not in self.parsed:
+            self.parsed[stage.name] = _arguments(self.plan, stage, self.known)
+        return self.parsed[stage.name]
+
+    def _request(self, stage: Stage) -> str:
+        """Hash of what a stage's options are parsed from: as written, and the source that holds the signature."""
+        written = json.dumps([stage.verb, substitute(stage.options, self.known), __version__], default=str)
+        return hashlib.sha256(f"{written}{path_sha(source_file(stage.verb))}".encode()).hexdigest()[:16]
+
+    def _options(self, stage: Stage) -> dict[str, Any]:
+        """The checked options as plain values, defaults included, from the record where that is up to date."""
+        earlier = self.record.get(stage.name, {})
+        if stage.name not in self.parsed and earlier.get("request") == self._request(stage):
+            return dict(earlier["options"])
+        return {name: as_result(value) for name, value in self._arguments(stage).items() if name != "out"}
 
     def run_stage(self, stage: Stage) -> StageResult:
         """Run a stage, or skip it where nothing changed."""
@@ -219,7 +257,8 @@ class _Runner:
         return StageResult(stage.name, stage.verb, "done", seconds, message)
 
     def _remember(self, stage: Stage, **entry: object) -> None:
-        self.record[stage.name] = {"verb": stage.verb, **entry}
+        own = {"verb": stage.verb, "request": self._request(stage), "options": self._options(stage)}
+        self.record[stage.name] = own | entry
         write_json(self.folder / RECORD, self.record)
 
     def _key(self, stage: Stage) -> str:
@@ -231,7 +270,7 @@ class _Runner:
             "verb": stage.verb,
             "launcher": stage.launcher,
             "version": __version__,
-            "options": {name: as_result(value) for name, value in self.arguments[stage.name].items() if name != "out"},
+            "options": self._options(stage),
             "files": self._input_files(stage),
             "upstream": {name: self.keys.get(name) or self.record.get(name, {}).get("key") for name in upstream},
         }
@@ -242,8 +281,8 @@ class _Runner:
     def _input_files(self, stage: Stage) -> dict[str, str]:
         """Option -> hash of the file or folder that it names, where that is not another stage's."""
         found = {}
-        for name, value in self.arguments[stage.name].items():
-            if name != "out" and isinstance(value, str) and 0 < len(value) < 1024 and Path(value).exists():
+        for name, value in self._options(stage).items():
+            if isinstance(value, str) and 0 < len(value) < 1024 and Path(value).exists():
                 path = Path(value).resolve()
                 if not path.is_relative_to(self.folder.resolve()):
                     found[name] = path_sha(path, quick=True)
@@ -252,7 +291,7 @@ class _Runner:
     def _call(self, stage: Stage, path: Path) -> str:
         if stage.launcher:
             return self._launch(stage, path)
-        function, arguments = load_verb(stage.verb), self.arguments[stage.name]
+        function, arguments = load_verb(stage.verb), self._arguments(stage)
         token = command_name.set(stage.verb)
         try:
             if get_type_hints(function).get("return") is Run:
@@ -272,7 +311,7 @@ class _Runner:
     def _launch(self, stage: Stage, path: Path) -> str:
         """Start the verb under a launcher such as ``accelerate launch``, as a process group of its own."""
         config = self.folder / f".{stage.name}.yaml"
-        write_json(config, as_result(self.arguments[stage.name]))
+        write_json(config, as_result(self._arguments(stage)))
         words = [*shlex.split(stage.launcher), "-m", "glassworks", *stage.verb.split(), "--config", str(config)]
         if words[0] == "accelerate":
             words[:1] = [sys.executable, "-m", "accelerate.commands.accelerate_cli"]

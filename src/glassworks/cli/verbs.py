@@ -63,13 +63,19 @@ def load_verb(command: str) -> Callable[..., Any]:
     return function
 
 
-def summary_line(command: str) -> str:
-    """The first line of a verb's docstring, read from its source without importing it."""
-    module, _, name = VERBS[command].partition(":")
+def source_file(command: str) -> Path:
+    """The file that holds a verb's function, found without importing it. Raises ModuleNotFoundError."""
+    module = VERBS[command].partition(":")[0]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        return ""
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        raise ModuleNotFoundError(module)
+    return Path(spec.origin)
+
+
+def summary_line(command: str) -> str:
+    """The first line of a verb's docstring, read from its source without importing it."""
+    name = function_name(command)
+    tree = ast.parse(source_file(command).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return (ast.get_docstring(node) or "").partition("\n")[0]

@@ -55,10 +55,11 @@ def check_model(
     """
     arguments = dict(locals())
     with Run.start(out, check_model, arguments) as run:
+        task = _task(model, trust_remote_code)  # first, since it refuses what is no checkpoint as such
         tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
         loaded = load_model(
             model,
-            task=_task(model, trust_remote_code),
+            task=task,
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,

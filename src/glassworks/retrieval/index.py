@@ -8,10 +8,13 @@ removed; killed and run again, it goes on where the last whole batch ended.
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from glassworks.errors import OptionError, RunMismatch
+from glassworks.errors import OptionError, RunMismatch, UserError
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
 from glassworks.foundations.runs import Run
@@ -62,13 +65,25 @@ def index(
             raise OptionError(f"expected at least 1, got {batch_rows}", place="batch_rows")
         documents = read_documents(docs, on_unreadable=on_unreadable)
         opened = open_encoder(encoder, device=device, precision=precision) if encoder else None
-        store = _open_store(run.path / STORE_FOLDER, cut, opened)
-        with store.writing():
+        with _store_for(run.path / STORE_FOLDER, cut, opened) as store, store.writing():
             tally = ingest(store, documents, cut, opened, batch_rows)
             store.optimize()
             open_lexical(store)
         _record(run, store, tally)
     return run
+
+
+@contextmanager
+def _store_for(folder: Path, cut: Chunking, encoder: Encoder | None) -> Iterator[Datastore]:
+    """The store to write to; one that was made for input that was refused before its first commit is removed."""
+    is_new = not Datastore.exists(folder)
+    store = _open_store(folder, cut, encoder)
+    try:
+        yield store
+    except UserError:
+        if is_new and not store.count():
+            shutil.rmtree(folder)
+        raise
 
 
 def _open_store(folder: Path, cut: Chunking, encoder: Encoder | None) -> Datastore:
