@@ -1,0 +1,1 @@
+"""Which edges of a model carry a behaviour: Edge Pruning and its peers, faithfulness, drawings of circuits."""
