@@ -11,37 +11,22 @@ import time
 from pathlib import Path
 
 import pytest
+from cases.small_stores import stored, tally, write_texts
 
-from glassworks.errors import DataNotFound, DuplicateIdError, MalformedRecord, NoDocuments, OptionError, RunMismatch
+from glassworks.errors import DataNotFound, MalformedRecord, NoDocuments, OptionError, RunMismatch
 from glassworks.foundations.evidence import read_evidence
 from glassworks.foundations.runs import is_intact
 from glassworks.retrieval.chunking import Chunking, chunk
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.documents import read_documents
 from glassworks.retrieval.encoders import HashingEncoder
-from glassworks.retrieval.index import SUMMARY, index
-from glassworks.retrieval.passages import Passage
+from glassworks.retrieval.index import index
 from glassworks.retrieval.retrievers import open_retriever
 
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    (folder / "a.txt").write_text(" ".join(f"alpha{i}" for i in range(25)))
-    (folder / "b.md").write_text("# Birds\nThe wren sings.\n## Owls\nThe owl hoots at night.\n")
-    (folder / "c.py").write_text("def dance():\n    return 1\n")
-    (folder / "d.xyz").write_text("not read")
-    return folder
-
-
-def stored(out: Path) -> list[Passage]:
-    return sorted(Datastore.open(out).passages(), key=lambda passage: passage.id)
-
-
-def tally(out: Path) -> dict[str, object]:
-    summary: dict[str, object] = json.loads((out / SUMMARY).read_text())
-    return summary
+    return write_texts(tmp_path / "docs")
 
 
 def test_every_passage_is_a_span_of_its_document(docs: Path, tmp_path: Path) -> None:
@@ -72,46 +57,6 @@ def test_it_can_be_searched_by_every_kind(docs: Path, tmp_path: Path) -> None:
         (hits,) = open_retriever(store, kind, "hashing:128").retrieve(["owl hoots"], 1)  # type: ignore[arg-type]
         assert hits[0].passage.document_id == "b.md"
     assert store.search_text('"owl hoots"', 1)[0].passage.document_id == "b.md"
-
-
-def test_run_again_only_what_changed_is_stored(docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, encoded = tmp_path / "run", list[str]()
-    encode = HashingEncoder.encode_passages
-
-    def spy(self: HashingEncoder, texts: list[str]) -> object:
-        encoded.extend(texts)
-        return encode(self, texts)
-
-    monkeypatch.setattr(HashingEncoder, "encode_passages", spy)
-    index(str(docs), str(out), encoder="hashing:16", chunk_words=10)
-    assert len(encoded) == 6
-    version = Datastore.open(out).version
-    encoded.clear()
-    index(str(docs), str(out), encoder="hashing:16", chunk_words=10)
-    assert encoded == []
-    assert Datastore.open(out).version == version
-    assert tally(out)["unchanged"] == 3
-
-    # The first two passages of a.txt stay as they are, the third changes; b.md goes and e.txt comes.
-    (docs / "a.txt").write_text((docs / "a.txt").read_text() + " omega")
-    (docs / "b.md").unlink()
-    (docs / "e.txt").write_text("echo")
-    index(str(docs), str(out), encoder="hashing:16", chunk_words=10)
-    assert sorted(encoded) == ["a. " + " ".join([*(f"alpha{i}" for i in range(20, 25)), "omega"]), "e. echo"]
-    fresh = tmp_path / "fresh"
-    index(str(docs), str(fresh), encoder="hashing:16", chunk_words=10)
-    assert stored(out) == stored(fresh)
-    query = HashingEncoder(16).encode_queries(["alpha1 omega"])
-    assert Datastore.open(out).search_vectors(query, 9) == Datastore.open(fresh).search_vectors(query, 9)
-    assert [d.reason for d in Datastore.open(out).deletions()] == ["no longer among the documents"]
-
-
-def test_a_changed_document_leaves_no_orphans(docs: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    index(str(docs), str(out), chunk_words=10)
-    (docs / "a.txt").write_text("short now")
-    index(str(docs), str(out), chunk_words=10)
-    assert [p.text for p in stored(out) if p.document_id == "a.txt"] == ["short now"]
 
 
 def test_killed_and_run_again_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -148,26 +93,6 @@ def test_killed_and_run_again_it_loses_and_doubles_nothing(tmp_path: Path) -> No
 
 def _count(out: Path) -> int:
     return Datastore.open(out).count() if Datastore.exists(out) else 0
-
-
-def test_broken_input_stops_and_what_was_stored_stays(tmp_path: Path) -> None:
-    corpus, out = tmp_path / "c.jsonl", tmp_path / "run"
-    rows = [json.dumps({"id": str(i), "text": f"text {i}"}) for i in range(20)]
-    corpus.write_text("\n".join([*rows[:16], "{broken", *rows[16:]]))
-    with pytest.raises(MalformedRecord, match=r"c\.jsonl:17"):
-        index(str(corpus), str(out), batch_rows=5)
-    assert len(stored(out)) == 15
-    corpus.write_text("\n".join(rows))
-    index(str(corpus), str(out), batch_rows=5)
-    assert len(stored(out)) == 20
-
-
-def test_two_documents_with_one_id_are_refused(tmp_path: Path) -> None:
-    corpus = tmp_path / "c.jsonl"
-    corpus.write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}\n{"id": "a", "text": "z"}\n')
-    for batch_rows in (1, 100):
-        with pytest.raises(DuplicateIdError, match="'a#0'"):
-            index(str(corpus), str(tmp_path / f"run{batch_rows}"), batch_rows=batch_rows)
 
 
 def test_texts_beyond_the_encoders_limit_are_said(
