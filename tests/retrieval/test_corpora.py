@@ -11,6 +11,7 @@ import pytest
 from cases.document_files import only
 
 from glassworks.errors import MalformedRecord, UnreadableDocument
+from glassworks.retrieval.corpora import read_rows
 from glassworks.retrieval.documents import read_documents
 
 
@@ -62,3 +63,22 @@ def test_broken_rows_are_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(UnreadableDocument, match=r"c\.parquet: not a whole Parquet file"):
         list(read_documents(str(tmp_path / "c.parquet")))
+
+
+def test_ids_and_metadata_of_odd_rows(tmp_path: Path) -> None:
+    rows = [
+        {"id": "", "docid": 5, "contents": "x", "score": float("nan"), "metadata": "plain"},
+        {"id": None, "docid": None, "contents": "y", "score": 0.5, "metadata": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
+    first, second = read_rows(tmp_path / "c.parquet")
+    assert (first.id, first.metadata) == ("5", {"metadata": "plain"})
+    assert (second.id, second.metadata) == ("c.parquet:2", {"score": 0.5})
+
+
+def test_a_parquet_row_without_text_is_named_after_those_before_it(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([{"text": "a"}, {"text": None}]), tmp_path / "c.parquet")
+    rows = read_rows(tmp_path / "c.parquet")
+    assert next(rows).text == "a"
+    with pytest.raises(MalformedRecord, match=r"c\.parquet, row 2: .*'text'"):
+        next(rows)

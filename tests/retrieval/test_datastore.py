@@ -1,4 +1,4 @@
-"""The contract of a datastore: atomic, versioned, every read and write as it was asked for; faults name the row or id."""
+"""The contract of a datastore: atomic, versioned, read and written as asked; faults name the row or id."""
 
 from __future__ import annotations
 

@@ -9,9 +9,12 @@ import pytest
 from cases.small_stores import stored, tally, write_texts
 
 from glassworks.errors import DuplicateIdError, MalformedRecord
-from glassworks.retrieval.datastore import Datastore
+from glassworks.retrieval.chunking import Chunking
+from glassworks.retrieval.datastore import Datastore, StoreSettings
+from glassworks.retrieval.documents import read_documents
 from glassworks.retrieval.encoders import HashingEncoder
 from glassworks.retrieval.index import index
+from glassworks.retrieval.ingest import ingest
 
 
 @pytest.fixture
@@ -77,3 +80,31 @@ def test_two_documents_with_one_id_are_refused(tmp_path: Path) -> None:
     for batch_rows in (1, 100):
         with pytest.raises(DuplicateIdError, match="'a#0'"):
             index(str(corpus), str(tmp_path / f"run{batch_rows}"), batch_rows=batch_rows)
+
+
+def test_the_tally_of_a_first_a_second_and_a_shrunken_ingest(tmp_path: Path) -> None:
+    encoder, corpus = HashingEncoder(16), tmp_path / "c.jsonl"
+    store = Datastore.create(tmp_path / "s", StoreSettings(encoder.signature, 16))
+    rows = [
+        f'{{"id": "{name}", "text": "{text}"}}\n'
+        for name, text in (("a", "red glass"), ("b", "red glass"), ("c", "blue"))
+    ]
+    tallies = []
+    for kept in (rows, rows, rows[:2]):
+        corpus.write_text("".join(kept))
+        tallies.append(ingest(store, read_documents(str(corpus)), Chunking(10), encoder))
+    figures = [(t.documents, t.words, t.unchanged, t.removed, t.passages, t.embedded) for t in tallies]
+    # Equal texts are encoded once.
+    assert figures == [(3, 5, 0, 0, 3, 2), (3, 5, 3, 0, 0, 0), (2, 4, 2, 1, 0, 0)]
+    assert tallies[0].data_sha == tallies[1].data_sha != tallies[2].data_sha
+    assert [p.id for p in store.passages()] == ["a#0", "b#0"]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+def test_commits_hold_whole_documents_of_about_so_many_passages(tmp_path: Path, batch_rows: int) -> None:
+    (tmp_path / "c.jsonl").write_text("".join(f'{{"id": "{i}", "text": "one two three four"}}\n' for i in range(4)))
+    store = Datastore.create(tmp_path / "s")
+    before = store.version
+    ingest(store, read_documents(str(tmp_path / "c.jsonl")), Chunking(2), batch_rows=batch_rows)
+    commits = {1: 4, 2: 4, 100: 1}[batch_rows]
+    assert (store.version - before, store.count()) == (commits, 8)

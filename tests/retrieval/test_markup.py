@@ -75,3 +75,21 @@ def test_html_nested_deeper_than_python_recurses(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text("<div>" * 3000 + "deep" + "</div>" * 3000)
     assert read_html(path).text == "deep"
+
+
+def test_the_title_is_the_first_heading_of_the_highest_level(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("### Early\n## Main\n## Other\n")
+    (tmp_path / "a.html").write_text("<h3>Early</h3><h2>Main</h2><h2>Other</h2>")
+    assert read_markdown(tmp_path / "a.md").title == read_html(tmp_path / "a.html").title == "Main"
+    (tmp_path / "a.md").write_text("no heading, # nor here\n")
+    assert read_markdown(tmp_path / "a.md").title == ""
+
+
+def test_what_a_page_hides_is_neither_text_nor_section(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        "<h1>Seen</h1><div aria-hidden=true><h2>Ghost</h2>no</div><h2 hidden>Gone</h2><p style='VISIBILITY : hidden'>no"
+        "</p><select><option>no</select><p>in <b>one</b>   line</p><h2>Last</h2>"
+    )
+    read = read_html(tmp_path / "a.html")
+    assert read.text == "Seen\nin one line\nLast"
+    assert [(s.title, s.start, s.end) for s in read.sections] == [("Seen", 0, 21), ("Last", 17, 21)]

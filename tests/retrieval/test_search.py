@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from glassworks.errors import InvalidVector, Unsupported
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.passages import Passage
+from glassworks.retrieval.search import unit_rows
 
 
 @pytest.fixture
@@ -108,3 +109,23 @@ def test_full_text_oracle_of_the_database(tmp_path: Path) -> None:
     assert ids(store.search_text("cat dog", 3, where="document_id != '1'")) == ["0#0", "2#0"]
     store.add([Passage("9#0", "9", "zebra")])
     assert ids(store.search_text("zebra", 3)) == ["9#0"]
+
+
+def test_rows_are_scaled_to_length_one_whatever_their_size() -> None:
+    rows = np.array([[3, 4], [3e30, 4e30], [-3e-30, 4e-30]], np.float32)  # squares beyond what fp32 holds
+    unit = unit_rows(rows, 2, "query")
+    assert unit.dtype == np.float32
+    np.testing.assert_allclose(unit, [[0.6, 0.8], [0.6, 0.8], [-0.6, 0.8]], atol=1e-7)
+    with pytest.raises(InvalidVector, match=r"expected query vectors \[rows, 3\], got \[3, 2\]"):
+        unit_rows(rows, 3, "query")
+    with pytest.raises(InvalidVector, match=r"the vector of query 1 is zero"):
+        unit_rows(rows * [[1], [0], [1]], 2, "query")
+
+
+def test_more_queries_than_one_pass_takes_each_get_their_own_hits(store: Datastore) -> None:
+    store.add(many(10), vectors(10))
+    queries = vectors(300, 4)
+    together = store.search_vectors(queries, 2)
+    unit = vectors(10) / np.linalg.norm(vectors(10), axis=1, keepdims=True)
+    best = (queries @ unit.T).argmax(axis=1)
+    assert [hits[0].passage.id for hits in together] == [many(10)[row].id for row in best]

@@ -13,6 +13,7 @@ from cases.sentence_encoders import WORDS, write_encoder
 from sentence_transformers import SentenceTransformer
 from transformers import BertModel, BertTokenizerFast
 
+from glassworks.errors import NotAModel
 from glassworks.foundations.packaged import packaged_path
 from glassworks.retrieval.encoders import Encoder, HashingEncoder, open_encoder
 from glassworks.retrieval.sentence_encoder import SentenceEncoder
@@ -83,3 +84,21 @@ def test_minilm_knows_paraphrases(caplog: pytest.LogCaptureFixture) -> None:
     near, far = encoder.encode_passages(["The author of that Danish tragedy is Shakespeare.", "Rain falls in autumn."])
     assert encoder.dimension == 384
     assert query @ near > query @ far + 0.2
+
+
+def test_pooling_is_the_models_own(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path, pooling="cls")
+    bert, tokenizer = BertModel.from_pretrained(folder).eval(), BertTokenizerFast.from_pretrained(folder)
+    with torch.inference_mode():
+        first = bert(**tokenizer(["query : the cat sat"], return_tensors="pt")).last_hidden_state[:, 0]
+    encoder = SentenceEncoder(str(folder), device="cpu")
+    expected = torch.nn.functional.normalize(first, dim=-1).numpy()
+    np.testing.assert_allclose(encoder.encode_queries(["the cat sat"]), expected, atol=1e-6)
+    assert "/cls/" in encoder.signature
+
+
+def test_a_folder_that_no_encoder_can_be_made_of_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "torn")
+    (tmp_path / "torn" / "modules.json").write_text("[{")
+    with pytest.raises(NotAModel, match=r"torn: sentence-transformers cannot load it .*packaged:minilm"):
+        SentenceEncoder(str(tmp_path / "torn"), device="cpu")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from cases.document_files import only, spans
+
+from glassworks.retrieval.source_code import read_source
 
 
 def test_python_definitions_are_sections(tmp_path: Path) -> None:
@@ -18,3 +21,20 @@ def test_python_definitions_are_sections(tmp_path: Path) -> None:
     assert document.metadata == {"language": "Python"}
     (tmp_path / "a.py").write_text("def broken(:\n")
     assert only(tmp_path).sections == ()
+
+
+def test_other_languages_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.GO").write_text("func f() {}\n")
+    read = read_source(tmp_path / "a.GO")
+    assert (read.title, read.text, read.sections) == ("a.GO", "func f() {}\n", ())
+    assert read.metadata == {"language": "Go"}
+
+
+def test_a_definition_may_end_the_file_and_bad_escapes_are_not_ours(tmp_path: Path) -> None:
+    text = 'if True:\n    def inner(): ...\nasync def last():\n    return "\\d"'
+    (tmp_path / "a.py").write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (section,) = read_source(tmp_path / "a.py").sections
+    assert section.title == "last"
+    assert text[section.start : section.end] == 'async def last():\n    return "\\d"'

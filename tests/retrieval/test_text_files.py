@@ -9,6 +9,7 @@ from cases.document_files import only
 
 from glassworks.errors import UnreadableDocument
 from glassworks.retrieval.documents import read_documents
+from glassworks.retrieval.text_files import decode, line_starts, storable
 
 
 def test_text_is_read_as_it_is(tmp_path: Path) -> None:
@@ -41,3 +42,22 @@ def test_other_bytes_are_refused_by_offset(tmp_path: Path, data: bytes, told: st
     documents = read_documents(str(tmp_path), on_unreadable="skip")
     assert list(documents) == []
     assert documents.skipped == {"unreadable": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "starts"), [("", [0, 0]), ("a\nb", [0, 2, 3]), ("a\r\nb\rc\n", [0, 3, 5, 7, 7]), ("\n\r", [0, 1, 2, 2])]
+)
+def test_lines_start_after_each_kind_of_line_end(text: str, starts: list[int]) -> None:
+    assert line_starts(text) == starts
+
+
+def test_a_declared_encoding_yields_to_a_mark_and_to_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for data, text in (("é".encode(), "é"), ("é".encode("utf-16"), "é"), (b"\xe9", "é")):
+        path.write_bytes(data)
+        assert decode(path, "iso-8859-1") == text
+
+
+def test_halves_of_a_character_are_joined_and_lone_ones_replaced() -> None:
+    assert storable("x\ud83d\ude00y\udc00") == "x😀y\ufffd"
+    assert storable("é😀\n") == "é😀\n"
