@@ -6,34 +6,13 @@ import math
 
 import pytest
 import torch
-from cases.tiny_models import tiny_model
+from cases.byte_models import GREEDY, PROMPTS, SHARED, independent, local, reference
 from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassworks.errors import OptionError, PromptTooLong, TemplateError
-from glassworks.foundations import decoding
 from glassworks.foundations.generation import LocalModel, Sampling, StepwiseModel
-from glassworks.foundations.prefix_store import shared_prefix_length
-
-SHARED = "The same beginning of sixty-four characters or a few more, to fill a block. "
-PROMPTS = ["a", "What is the capital of Kenya?", SHARED + "one", "Zork " * 6, SHARED + "another", SHARED]
-GREEDY = Sampling(max_new_tokens=12)
-
-
-def local(family: str = "llama", *, dtype: torch.dtype = torch.float64, **options: object) -> LocalModel:
-    size = {"n_positions": 512} if family == "gpt2" else {"max_position_embeddings": 512}
-    model = tiny_model(family, dtype=dtype, vocab_size=BYTE_VOCABULARY, **size)
-    model.generation_config.eos_token_id = [2, 40]
-    return LocalModel(model, byte_tokenizer(), **options)
-
-
-def reference(model: LocalModel, prompt: str, options: Sampling) -> list[int]:
-    """Greedy tokens by transformers, one prompt at a time, without the token that ends the text."""
-    ids = torch.tensor([model.encode(prompt)])
-    out = model.model.generate(ids, max_new_tokens=options.max_new_tokens, do_sample=False, pad_token_id=0)
-    tokens = out[0, ids.shape[1] :].tolist()
-    return tokens[:-1] if tokens and tokens[-1] in (2, 40) else tokens
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "mistral", "gemma2", "gemma3", "mixtral", "phi3"])
@@ -47,16 +26,6 @@ def test_greedy_batches_equal_transformers_one_by_one(family: str, batch_invaria
         assert list(generation.token_ids) == tokens
         assert generation.finish_reason == ("length" if len(tokens) == 12 else "stop")
         assert generation.prompt_tokens == len(model.encode(prompt))
-
-
-@pytest.mark.parametrize("family", ["mamba", "rwkv", "lfm2"])
-def test_a_model_whose_state_cannot_be_cut_is_read_again_each_step(family: str) -> None:
-    extra = {"lfm2": {"layer_types": ["conv", "full_attention", "conv"]}, "mamba": {"state_size": 8}}.get(family, {})
-    model = LocalModel(tiny_model(family, vocab_size=BYTE_VOCABULARY, **extra), byte_tokenizer())
-    model.model.generation_config.eos_token_id = 2
-    for prompt, generation in zip(PROMPTS, model.generate(PROMPTS, Sampling(max_new_tokens=5)), strict=True):
-        assert list(generation.token_ids) == reference(model, prompt, Sampling(max_new_tokens=5))
-    assert model.score("ab", ["cd"])[0].log_prob == pytest.approx(independent(model, "ab", "cd"), abs=1e-5)
 
 
 @settings(max_examples=6, deadline=None)
@@ -74,52 +43,6 @@ def test_batch_invariance_is_bit_for_bit_in_any_company(order: list[int], count:
         single = model.next_token_log_probs([PROMPTS[index]], [70])
         assert torch.equal(state.log_probs[row], single[0])
     assert model.generate([PROMPTS[3]], options) == model.generate([PROMPTS[3], PROMPTS[0]], options)[:1]
-
-
-def test_a_remembered_beginning_gives_the_same_bits_as_a_computed_one() -> None:
-    prompts = [SHARED + prompt for prompt in PROMPTS]
-    model = local(dtype=torch.float32, prefix_tokens=2048)
-    first = model.generate(prompts, GREEDY)
-    computed = model._prefixes.computed_tokens
-    assert computed == 64
-    assert model.generate(prompts, GREEDY) == first
-    assert (model._prefixes.computed_tokens, model._prefixes.reused_tokens) == (computed, 64)
-    model.clear_prefixes()
-    assert model.generate(prompts, GREEDY) == first
-    forgetful = local(dtype=torch.float32).generate(prompts, GREEDY)
-    assert [g.token_ids for g in forgetful] == [g.token_ids for g in first]
-
-
-def test_the_store_keeps_no_more_than_its_capacity_and_no_hidden_memory() -> None:
-    model = local(dtype=torch.float32, prefix_tokens=128)
-    for letter in "abc":
-        model.generate([letter * 300], Sampling(max_new_tokens=1))
-    kept = [states for _, cache in model._prefixes._blocks.values() for layer in cache for states in layer[:2]]
-    assert len(kept) == 2 * 2 * 3
-    assert all(states.untyped_storage().nbytes() == states.numel() * 4 for states in kept)
-
-
-def test_shared_beginnings_are_computed_once_and_change_nothing() -> None:
-    model = local(dtype=torch.float64)
-    prompts = [SHARED + str(i) for i in range(5)]
-    log_probs = model.next_token_log_probs(prompts)
-    assert model._prefixes.computed_tokens == len(model.encode(SHARED))
-    for prompt, row in zip(prompts, log_probs, strict=True):
-        logits = model.model(torch.tensor([model.encode(prompt)])).logits[0, -1]
-        torch.testing.assert_close(row, logits.log_softmax(-1).float())
-
-
-@pytest.mark.parametrize("prefix_tokens", [0, 2048])
-@pytest.mark.parametrize("family", ["mistral", "gemma3", "bloom", "gpt2"])
-def test_distances_to_a_shared_beginning_are_those_of_the_text(family: str, prefix_tokens: int) -> None:
-    # Own parts of very different length, so that padding between beginning and own part would be seen.
-    model = local(family, dtype=torch.float32, prefix_tokens=prefix_tokens)
-    prompts = [SHARED[:64] + own for own in ("x", "a much longer part of its own", SHARED)]
-    log_probs = model.next_token_log_probs(prompts, [70, 71])
-    assert model._prefixes.computed_tokens == (64 if prefix_tokens else 65)
-    for prompt, row in zip(prompts, log_probs, strict=True):
-        logits = model.model(torch.tensor([[*model.encode(prompt), 70, 71]])).logits[0, -1]
-        torch.testing.assert_close(row, logits.log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
 def test_log_probs_are_those_of_the_tokens_drawn() -> None:
@@ -171,13 +94,6 @@ def test_a_stream_may_be_closed_early_and_refuses_before_it_starts() -> None:
         model.stream("x" * 600)
 
 
-def independent(model: LocalModel, prompt: str, continuation: str) -> float:
-    ids = model.encode(prompt)
-    whole = torch.tensor([model.encode(prompt + continuation)])
-    table = model.model(whole).logits[0, len(ids) - 1 : -1].double().log_softmax(-1)
-    return table.gather(1, whole[0, len(ids) :, None]).sum().item()
-
-
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 @pytest.mark.parametrize("batch_invariant", [False, True])
 def test_scores_equal_the_independent_computation(family: str, batch_invariant: bool) -> None:
@@ -188,33 +104,6 @@ def test_scores_equal_the_independent_computation(family: str, batch_invariant: 
             assert score.text == text
             assert score.log_prob == pytest.approx(independent(model, prompt, text), abs=1e-4)
             assert score.mean_log_prob == pytest.approx(score.log_prob / len(text.encode()))
-
-
-def test_scores_agree_with_stepping_through_a_decoding() -> None:
-    model = local()
-    state, total = model.open_decoding(["abc", SHARED]), torch.zeros(2)
-    draft = model.encode("I don't know")[1:]
-    for token in draft:
-        total += state.log_probs[:, token]
-        state.append(token)
-    wanted = [model.score(prompt, ["I don't know"])[0].log_prob for prompt in ("abc", SHARED)]
-    assert total.tolist() == pytest.approx(wanted, abs=1e-4)
-
-
-def test_forks_and_selections_go_their_own_way() -> None:
-    for batch_invariant in (False, True):
-        model = local(batch_invariant=batch_invariant)
-        state = model.open_decoding(PROMPTS)
-        fork = state.fork()
-        fork.append(50)
-        state.append(list(range(60, 66)))
-        chosen = state.select([4, 0, 4])
-        chosen.append([90, 91, 92])
-        assert fork.lengths == state.lengths == [len(model.encode(prompt)) + 1 for prompt in PROMPTS]
-        for row, index, token in ((0, 4, 90), (1, 0, 91), (2, 4, 92)):
-            wanted = model.next_token_log_probs([PROMPTS[index]], [60 + index, token])[0]
-            torch.testing.assert_close(chosen.log_probs[row], wanted)
-        torch.testing.assert_close(fork.log_probs[1], model.next_token_log_probs([PROMPTS[1]], [50])[0])
 
 
 def test_text_log_probs_in_windows() -> None:
@@ -235,17 +124,6 @@ def test_text_log_probs_in_windows() -> None:
         assert parts[place - 1] == pytest.approx(rows[place - start - 1, ids[place]].item(), abs=1e-5)
     with pytest.raises(OptionError, match="stride"):
         model.token_log_probs([text], window=20, stride=20)
-
-
-def test_long_texts_are_scored_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["a longer text than the few logits that may be held", "short"]
-    model = local()
-    whole, scores = model.token_log_probs(texts), model.score("prompt", texts)
-    monkeypatch.setattr(decoding, "_LOGITS_AT_ONCE", 2 * 7 * BYTE_VOCABULARY)
-    for ours, theirs in zip(model.token_log_probs(texts), whole, strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)
-    for mine, before in zip(model.score("prompt", texts), scores, strict=True):
-        assert mine.token_log_probs == pytest.approx(before.token_log_probs, abs=1e-5)
 
 
 def test_top_next_tokens_are_the_head_of_the_distribution() -> None:
@@ -304,16 +182,6 @@ def test_a_generation_ends_at_the_context() -> None:
     assert generation.finish_reason in ("length", "stop")
 
 
-def test_a_model_in_training_is_read_in_eval_mode_and_left_in_training() -> None:
-    model = local()
-    wanted = model.generate(PROMPTS, GREEDY)
-    model.model.train()
-    model.model.lm_head.eval()
-    assert model.generate(PROMPTS, GREEDY) == wanted
-    assert model.model.training
-    assert not model.model.lm_head.training
-
-
 def test_a_changed_model_is_not_answered_from_memory() -> None:
     model = local()
     before = model.generate([SHARED * 2], GREEDY)[0]
@@ -332,11 +200,3 @@ def test_no_prompts_no_work() -> None:
     assert model.next_token_log_probs([]).shape == (0, BYTE_VOCABULARY)
     assert model.top_next_tokens([]) == []
     assert isinstance(model, StepwiseModel)
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_shared_prefix_length_is_the_longest_that_leaves_each_row_a_token(rows: list[list[int]]) -> None:
-    length = shared_prefix_length(rows)
-    assert all(row[:length] == rows[0][:length] for row in rows)
-    shortest = min(map(len, rows))
-    assert length == shortest - 1 or len({row[length] for row in rows}) > 1

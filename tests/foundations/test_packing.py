@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases.tiny_models import DECODERS, random_tokens, tiny_model
+from cases.packed_groups import GROUPS, packed_loss
+from cases.tiny_models import DECODERS, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from glassworks.errors import DataError, EmptyResponse, OptionError, UserError
-from glassworks.foundations.attention_masks import attention_masks, layer_reaches, visible
+from glassworks.foundations.attention_masks import visible
 from glassworks.foundations.log_probs import IGNORED, sequence_log_probs, sum_by_sequence, token_log_probs
-from glassworks.foundations.packing import (
-    Group,
-    PackedBatch,
-    PackedRows,
-    PackingCollator,
-    fill_rows,
-    pack,
-)
+from glassworks.foundations.packing import Group, PackedRows, PackingCollator, fill_rows, pack
 from glassworks.foundations.unembedding import hidden_states, unembedding_of
-
-# The mistral and gemma models have a window of 5, so most of these sequences are longer than it.
-PREFIXES = (9, 0, 6, 2)
-CONTINUATIONS = ((7, 3, 12), (11,), (1, 8), (5, 5))
-
-
-def groups_of(prefixes: tuple[int, ...], continuations: tuple[tuple[int, ...], ...]) -> list[Group]:
-    tokens = iter(random_tokens(1, 500, seed=3)[0].tolist())
-    take = lambda n: [next(tokens) for _ in range(n)]  # noqa: E731
-    return [
-        Group([take(n) for n in lengths], take(start)) for start, lengths in zip(prefixes, continuations, strict=True)
-    ]
-
-
-GROUPS = groups_of(PREFIXES, CONTINUATIONS)
 
 
 def padded(groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -49,12 +28,6 @@ def padded(groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
         mask[row, : len(tokens)] = 1
         labels[row, start : len(tokens)] = ids[row, start : len(tokens)]
     return ids, mask, labels
-
-
-def packed_loss(model: torch.nn.Module, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = model(**batch.model_inputs(model)).logits
-    wanted = batch.predictions()
-    return logits, F.cross_entropy(logits.flatten(0, 1)[wanted.places], wanted.targets, reduction="sum")
 
 
 @pytest.mark.parametrize("share_prefix", [True, False], ids=["shared", "copied"])
@@ -89,46 +62,6 @@ def test_log_probs_need_no_full_logits_of_packed_rows(family: str) -> None:
     assert sums.sum().item() == pytest.approx(-packed_loss(model, batch)[1].item(), rel=1e-5)
     ids, mask, labels = padded(GROUPS)
     torch.testing.assert_close(sums, sequence_log_probs(model, ids, mask, labels).sums, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral", "gpt2"])
-def test_eager_attention_gives_the_same_logits(family: str) -> None:
-    model = tiny_model(family, dtype=torch.float32)
-    batch = pack(GROUPS, 60)
-    sdpa = model(**batch.model_inputs(model)).logits
-    model.set_attn_implementation("eager")
-    assert batch.model_inputs(model)["attention_mask"] is not None
-    eager = model(**batch.model_inputs(model)).logits
-    assert (batch.unpack(sdpa) - batch.unpack(eager)).abs().max() < 1e-4
-
-
-def test_masks_come_one_for_each_kind_of_layer() -> None:
-    batch = pack(GROUPS, 60)
-    gemma = batch.model_inputs(tiny_model("gemma2", dtype=torch.float32))["attention_mask"]
-    assert set(gemma) == {"full_attention", "sliding_attention"}
-    # Eager attention: 0 where a token is seen.
-    assert (gemma["sliding_attention"] == 0).sum() < (gemma["full_attention"] == 0).sum()
-    assert isinstance(batch.model_inputs(tiny_model("mistral"))["attention_mask"], torch.Tensor)
-
-
-def test_visible_by_hand() -> None:
-    # Prefix a b, continuations c d and e, a padding place; a window of 2 hides a from c, d and e.
-    batch = pack([Group(prefix=[1, 2], continuations=[[3, 4], [5]])], 6, full_width=True)
-    ids = (batch.segment_ids, batch.prefix_ids, batch.position_ids)
-    full = [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0]]
-    assert visible(*ids)[0, 0].int().tolist() == [*full, [0, 0, 0, 0, 0, 1]]
-    reach = layer_reaches(tiny_model("mistral", sliding_window=2).config)["sliding_attention"]
-    near = [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0]]
-    assert visible(*ids, reach)[0, 0].int().tolist() == [*near, [0, 0, 0, 0, 0, 1]]
-    assert batch.position_ids[0].tolist() == [0, 1, 2, 3, 2, 0]
-
-
-def test_flash_attention_is_refused_with_a_remedy() -> None:
-    model = tiny_model("llama")
-    batch = pack(GROUPS, 60)
-    model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(OptionError, match="attn_implementation='sdpa'"):
-        attention_masks(model.config, batch.segment_ids, batch.prefix_ids, batch.position_ids)
 
 
 group = st.builds(
@@ -222,18 +155,3 @@ def test_collator_and_rows_make_micro_batches() -> None:
     assert sorted(batch.groups.bincount().tolist()) == [1, 2, 2, 3]
     with pytest.raises(OptionError, match="lengths"):
         PackedRows(GROUPS, [1], 40)
-
-
-@pytest.mark.gpu
-def test_flex_attention_equals_the_mask_path() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device: flex attention has no backward on the CPU")
-    model = tiny_model("gemma2", dtype=torch.float32, head_dim=16).cuda()
-    batch = pack(GROUPS, 128, full_width=True).to("cuda")
-    model.set_attn_implementation("eager")
-    reference, expected = packed_loss(model, batch)
-    model.set_attn_implementation("flex_attention")
-    logits, loss = packed_loss(model, batch)
-    loss.backward()
-    assert (batch.unpack(logits) - batch.unpack(reference)).abs().max() < 1e-3
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)

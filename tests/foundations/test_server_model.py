@@ -2,118 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cases.scripted_server import HELLO, Handler, Server, answer, failing, scripted_server
 
 from glassworks.errors import OptionError, ServerError
 from glassworks.foundations.generation import Sampling, ServerModel, open_language_model
-from glassworks.foundations.model_server_http import Retries
-
-QUICK = Retries(attempts=3, first_pause=0.01, timeout=0.5)
-HELLO = [{"role": "user", "content": "hello"}]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers 'echo: <last words>'; `script` may take over the answers to come, one function each."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.script: list[Callable[[Handler], None]] = []
-        self.running = self.most_running = 0
-        self.lock = threading.Lock()
-
-    @property
-    def reference(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}#tiny"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.requests.append((self.path, dict(self.headers), self.body))
-            self.server.running += 1
-            self.server.most_running = max(self.server.most_running, self.server.running)
-            act = self.server.script.pop(0) if self.server.script else answer
-        try:
-            act(self)
-        finally:
-            with self.server.lock:
-                self.server.running -= 1
-
-    def reply(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body.encode())), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def events(self, *lines: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        for line in lines:
-            self.wfile.write(f"data: {line}\n\n".encode())
-            self.wfile.flush()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def answer(handler: Handler) -> None:
-    body = handler.body
-    chat = "messages" in body
-    text = "echo: " + (body["messages"][-1]["content"] if chat else body["prompt"])
-    if body.get("stream"):
-        pieces = [{"delta": {"content": c}} if chat else {"text": c} for c in text]
-        last = {"delta": {}, "finish_reason": "stop"} if chat else {"text": "", "finish_reason": "stop"}
-        handler.events(*(json.dumps({"choices": [piece]}) for piece in [*pieces, last]), "[DONE]")
-        return
-    choice: dict[str, Any] = {"finish_reason": "stop" if body["max_tokens"] > 4 else "length"}
-    choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-    if chat and body.get("logprobs"):
-        top = [{"token": "m", "logprob": -2.3}, {"token": "M", "logprob": -0.1}][: body.get("top_logprobs", 0)]
-        choice["logprobs"] = {"content": [{"token": "M", "logprob": -0.1, "top_logprobs": top}]}
-    elif "logprobs" in body:
-        choice["logprobs"] = {"token_logprobs": [-0.5, -0.25], "top_logprobs": [{"A": -0.5, "B": -1.0}]}
-    handler.reply(200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 7}}))
-
-
-def failing(status: int, message: str = "sorry", **headers: str) -> Callable[[Handler], None]:
-    body = json.dumps({"error": {"message": message}})
-    return lambda handler: handler.reply(status, body, headers)
-
-
-def stalling(handler: Handler) -> None:
-    time.sleep(1.0)
-
-
-def hanging_up(handler: Handler) -> None:
-    handler.close_connection = True
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("GLASSWORKS_API_KEY", raising=False)
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with scripted_server() as server:
+        yield server
 
 
 def test_conversations_and_texts_go_to_their_own_endpoints_in_order(server: Server) -> None:
@@ -152,57 +56,11 @@ def test_at_most_so_many_requests_at_a_time(server: Server) -> None:
     assert server.most_running == 3
 
 
-@pytest.mark.parametrize("failure", [failing(429), failing(503), stalling, hanging_up])
-def test_failures_that_may_pass_are_repeated(server: Server, failure: Callable[[Handler], None]) -> None:
-    server.script = [failure, failure]
-    model = ServerModel.open(server.reference, retries=QUICK)
-    assert model.generate(["x"])[0].text == "echo: x"
-    assert len(server.requests) == 3
-
-
-def test_the_pause_that_a_server_asks_for_is_kept(server: Server) -> None:
-    server.script = [failing(429, **{"Retry-After": "1"})]
-    start = time.monotonic()
-    ServerModel.open(server.reference, retries=QUICK).generate(["x"])
-    assert time.monotonic() - start >= 1.0
-
-
-@pytest.mark.parametrize(
-    ("failure", "attempts", "words"),
-    [
-        (failing(400, "too many tokens"), 1, r"HTTP 400 .*: too many tokens"),
-        (failing(401), 1, r"HTTP 401 .*environment variable"),
-        (failing(404), 1, r"HTTP 404 .*model's name"),
-        (failing(500), 3, r"HTTP 500 .*after 3 attempts.*log"),
-        (failing(302, Location="http://127.0.0.1:1/"), 1, r"HTTP 302"),
-        (stalling, 3, r"no answer within 0.5 s.*after 3 attempts.*Raise the time-out"),
-        (hanging_up, 3, r"connection broke"),
-        (lambda handler: handler.reply(200, "<html>"), 1, r"not JSON.*OpenAI-compatible"),
-        (lambda handler: handler.reply(200, '{"choices": []}'), 1, r"out of protocol \(IndexError"),
-    ],
-)
-def test_failures_that_stay_say_where_and_what_to_do(
-    server: Server, failure: Callable[[Handler], None], attempts: int, words: str
-) -> None:
-    server.script = [failure] * 3
-    model = ServerModel.open(server.reference, retries=QUICK, concurrency=1)
-    with pytest.raises(ServerError, match=words) as caught:
-        model.generate(["x"])
-    assert caught.value.place == f"{model.name}, prompt 0"
-    assert caught.value.remedy
-    assert len(server.requests) == attempts
-
-
 def test_the_first_failure_cancels_the_rest(server: Server) -> None:
     server.script = [failing(400)]
     with pytest.raises(ServerError, match="prompt 0"):
         ServerModel.open(server.reference, concurrency=1).generate(["x"] * 50)
     assert len(server.requests) < 50
-
-
-def test_nothing_at_the_address() -> None:
-    with pytest.raises(ServerError, match=r"nothing answers.*Start the server"):
-        ServerModel("http://127.0.0.1:1", "m", retries=Retries(attempts=1)).generate(["x"])
 
 
 @pytest.mark.parametrize("prompt", ["hello", HELLO])
@@ -214,28 +72,6 @@ def test_stream_gives_pieces_and_may_be_closed(server: Server, prompt: Any) -> N
     stream = model.stream(prompt)
     next(stream)
     stream.close()
-
-
-def test_streams_that_break(server: Server) -> None:
-    model = ServerModel.open(server.reference, retries=QUICK)
-    piece = json.dumps({"choices": [{"delta": {"content": "ab"}}]})
-    server.script = [failing(503), lambda handler: handler.events(piece)]
-    received = []
-    with pytest.raises(ServerError, match="ended after 2 characters"):
-        received.extend(model.stream(HELLO))
-    assert len(server.requests) == 2  # repeated before the first piece, never after it
-
-    def stalled(handler: Handler) -> None:
-        handler.events(piece)
-        time.sleep(1.0)
-
-    server.script = [stalled]
-    with pytest.raises(ServerError, match="no answer within"):
-        list(model.stream(HELLO))
-    server.script = [lambda handler: handler.events(piece, '{"error": "out of memory"}')]
-    with pytest.raises(ServerError, match="out of memory"):
-        list(model.stream(HELLO))
-    assert len(server.requests) == 4
 
 
 def test_log_probs_where_the_server_gives_them(server: Server) -> None:
@@ -254,29 +90,6 @@ def test_what_no_server_gives(server: Server) -> None:
         model.next_token_log_probs(["x"])
     with pytest.raises(ServerError, match="log-probabilities of given texts"):
         model.score("x", ["y"])
-
-
-def test_the_key_goes_into_the_header_and_nowhere_else(
-    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = ServerModel.open(server.reference, retries=QUICK)
-    model.generate(["x"])
-    assert "Authorization" not in server.requests[0][1]
-    monkeypatch.setenv("GLASSWORKS_API_KEY", "sk-secret\n")
-    server.script = [failing(503, "bad key sk-secret"), failing(401, "bad key sk-secret")]
-    with caplog.at_level(logging.DEBUG), pytest.raises(ServerError, match=r"bad key \*\*\*") as caught:
-        model.generate(["x"])
-    assert server.requests[1][1]["Authorization"] == "Bearer sk-secret"
-    assert "sk-secret" not in caplog.text + str(caught.value) + repr(vars(model))
-    monkeypatch.setenv("GLASSWORKS_API_KEY", "sk-se\ncret")
-    with pytest.raises(OptionError, match="GLASSWORKS_API_KEY") as refused:
-        model.generate(["x"])
-    assert "cret" not in str(refused.value)
-
-
-def test_a_proxy_is_not_asked_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert ServerModel.open(server.reference).generate(["x"])[0].text == "echo: x"
 
 
 @pytest.mark.parametrize(

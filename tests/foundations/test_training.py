@@ -1,4 +1,4 @@
-"""The trainer: the same result for every split, process count and interruption; and the stops."""
+"""The trainer: the same result for every split, process count and interruption; and its stops."""
 
 from __future__ import annotations
 
@@ -11,36 +11,19 @@ from typing import Any
 
 import pytest
 import torch
+from cases.interruptions import SAVING, At, Killed, dropping, kill
 from cases.tiny_models import tiny_model
 from cases.train_two_processes import BATCH, STEPS, examples, outcome, trainer
 from torch.nn import functional as F
-from transformers import TrainerCallback
 
-from glassworks.errors import EmptyResponse, FrozenWeightChanged, NonFiniteLoss, OptionError, RunError
-from glassworks.foundations.frozen import frozen_weights
+from glassworks.errors import EmptyResponse, NonFiniteLoss, OptionError
 from glassworks.foundations.log_probs import IGNORED
 from glassworks.foundations.packing import Group, PackingCollator
-from glassworks.foundations.resuming import WHOLE, check_whole, last_whole_checkpoint
+from glassworks.foundations.resuming import WHOLE, last_whole_checkpoint
 from glassworks.foundations.runs import Run
 from glassworks.foundations.training import check_precision, training_arguments
 
 TESTS = Path(__file__).resolve().parents[1]
-SAVING = {"save_strategy": "steps", "save_steps": 2}
-
-
-class At(TrainerCallback):
-    """Does something at one step of the training; `event` is a callback's name."""
-
-    def __init__(self, event: str, step: int, act: Any) -> None:
-        setattr(self, event, lambda args, state, control, **kw: act(kw["model"]) if state.global_step == step else None)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def kill(model: torch.nn.Module) -> None:
-    raise Killed
 
 
 def agree(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -112,12 +95,6 @@ def test_a_sharded_training_resumes_exactly(two_processes: dict[str, Any]) -> No
         assert torch.equal(weight, two_processes["resumed"]["weights"][name]), name
 
 
-def dropping(folder: Path, **settings: Any) -> Any:
-    """A trainer whose result depends on the random state too: the model drops out."""
-    model = tiny_model("gpt2", dtype=torch.float32, n_layer=1, resid_pdrop=0.2)
-    return trainer(folder, model=model, max_steps=6, **SAVING, **settings)
-
-
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
     dropping(tmp_path / "whole").train()
     with pytest.raises(Killed):
@@ -132,34 +109,6 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path
     for file in sorted(files):
         assert (last[0] / file).read_bytes() == (last[1] / file).read_bytes(), file
     assert resumed.state.global_step == 6
-
-
-def test_a_truncated_checkpoint_is_never_taken_for_whole(tmp_path: Path) -> None:
-    dropping(tmp_path).train()
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
-    weights = tmp_path / "checkpoint-6" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
-    with pytest.raises(RunError, match=r"checkpoint-6: model.safetensors has .* Resume from .*checkpoint-4"):
-        dropping(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
-    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    with pytest.raises(RunError, match="interrupted"):
-        check_whole(tmp_path / "checkpoint-3")
-
-
-def test_a_kill_while_saving_leaves_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(Killed):
-        dropping(tmp_path, callbacks=[At("on_save", 4, kill)]).train()
-    assert (tmp_path / "checkpoint-4" / "model.safetensors").exists()
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-
-
-def test_training_anew_withdraws_checkpoints_that_it_will_overwrite(tmp_path: Path) -> None:
-    dropping(tmp_path).train()
-    with pytest.raises(Killed):
-        dropping(tmp_path, callbacks=[At("on_step_end", 3, kill)]).train()
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
 
 
 def test_resuming_without_a_checkpoint_starts(tmp_path: Path) -> None:
@@ -188,29 +137,6 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(tmp_path: Path) -> None
     exploding.model.lm_head.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFiniteLoss, match="step 1"):
         exploding.train()
-
-
-def test_frozen_weights_stay_bit_identical(tmp_path: Path) -> None:
-    trained = trainer(tmp_path, weight_decay=0.1)
-    before = trained.model.get_input_embeddings().weight.detach().clone()
-    head = trained.model.lm_head.weight.detach().clone()
-    with frozen_weights(trained.model):
-        trained.train()
-    assert torch.equal(before, trained.model.get_input_embeddings().weight)
-    assert not torch.equal(head, trained.model.lm_head.weight)
-
-
-@torch.no_grad()
-def touch(model: torch.nn.Module) -> None:
-    model.model.embed_tokens.weight[5, 3] += 1e-7
-
-
-def test_one_changed_bit_of_a_frozen_weight_is_found(tmp_path: Path) -> None:
-    with pytest.raises(FrozenWeightChanged, match=r"1 of 1 .*embed_tokens"):
-        trainer(tmp_path, callbacks=[At("on_step_end", 2, touch)]).train()
-    model = tiny_model("llama", dtype=torch.bfloat16)
-    with pytest.raises(FrozenWeightChanged, match="norm"), frozen_weights(model, ["model.norm.weight"]):
-        model.model.norm.weight.data[0] *= -1
 
 
 def updates(dtype: torch.dtype) -> tuple[float, float]:
