@@ -6,6 +6,8 @@ import pytest
 import torch
 from cases.packed_groups import GROUPS, packed_loss
 from cases.tiny_models import tiny_model
+from torch.nn.attention.flex_attention import create_mask
+from transformers import PreTrainedConfig
 
 from glassworks.errors import OptionError
 from glassworks.foundations.attention_masks import attention_masks, layer_reaches, visible
@@ -65,3 +67,36 @@ def test_flex_attention_equals_the_mask_path() -> None:
     loss.backward()
     assert (batch.unpack(logits) - batch.unpack(reference)).abs().max() < 1e-3
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_chunk_is_counted_from_the_first_position_of_a_sequence() -> None:
+    config = PreTrainedConfig(attention_chunk_size=2, layer_types=["chunked_attention", "recurrent", "full_attention"])
+    reaches = layer_reaches(config)
+    assert list(reaches) == ["chunked_attention", "full_attention"]
+    # A prefix of one token and two continuations of two, whose positions are 1 and 2: the second begins a chunk.
+    batch = pack([Group(prefix=[1], continuations=[[2, 3], [4, 5]])], 5)
+    seen = visible(batch.segment_ids, batch.prefix_ids, batch.position_ids, reaches["chunked_attention"])
+    assert seen[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 0, 1],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_each_implementation_takes_the_same_relation(window: int | None) -> None:
+    config = tiny_model("mistral", sliding_window=window).config
+    batch = pack(GROUPS, 60)
+    ids = (batch.segment_ids, batch.prefix_ids, batch.position_ids)
+    (reach,) = layer_reaches(config).values()
+    seen = visible(*ids, reach)
+    assert window is None or not seen.equal(visible(*ids))
+    rows, width = batch.segment_ids.shape
+    received = {}
+    for implementation in ("sdpa", "eager", "flex_attention"):
+        config._attn_implementation = implementation
+        received[implementation] = attention_masks(config, *ids, torch.bfloat16)
+    assert received["sdpa"].equal(seen)
+    assert received["eager"].dtype == torch.bfloat16
+    assert (received["eager"] == 0).equal(seen)
+    assert (received["eager"][~seen] == torch.finfo(torch.bfloat16).min).all()
+    flex = received["flex_attention"]
+    assert create_mask(flex.mask_mod, rows, None, width, width, device="cpu").equal(seen)

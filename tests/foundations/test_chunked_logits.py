@@ -1,6 +1,7 @@
 """Chunks of tokens and blocks of the vocabulary give the values and every gradient of the naive path."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from cases.token_logits import VOCAB, Case, naive_logits, naive_token_log_probs
 from torch import Tensor
 
+from glassworks.errors import OptionError
+from glassworks.foundations.chunked_logits import LabelLogProb, Measured, per_token, softmax_and_lse
 from glassworks.foundations.log_probs import TopTokens, kl_divergence, kl_from_top_tokens, token_log_probs, top_tokens
 from glassworks.foundations.unembedding import Unembedding
 
@@ -140,3 +143,43 @@ def test_no_gradient_is_prepared_without_a_tape() -> None:
     hidden, head = case.leaves(head_trains=True)
     with torch.no_grad():
         assert not token_log_probs(hidden, case.labels, head).requires_grad
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(LabelLogProb):
+    """The log-prob of a label, which notes how many rows of logits it is given at a time."""
+
+    sizes: list[int] = field(default_factory=list)
+
+    def measure(self, logits: Tensor, rows: slice) -> Measured:
+        self.sizes.append(len(logits))
+        return super().measure(logits, rows)
+
+
+@pytest.mark.parametrize(
+    ("chunk_elements", "sizes"), [(1, [1] * 13), (VOCAB * 5, [5, 5, 3]), (VOCAB * 5 - 1, [4, 4, 4, 1]), (2**23, [13])]
+)
+def test_no_more_logits_are_held_than_were_allowed(chunk_elements: int, sizes: list[int]) -> None:
+    case = Case()
+    hidden, head = case.leaves(head_trains=False)
+    watched = Watched(case.labels)
+    per_token(hidden, head, watched, chunk_elements=chunk_elements).sum().backward()
+    assert watched.sizes == sizes, "forward in chunks; with a frozen head backward measures nothing again"
+
+
+def test_the_log_sum_exp_from_the_largest_entry_holds_for_extreme_logits() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0], [1e4, -1e4, 1e4], [-1e4, -1e4, -1e4 - 1], [88.0, 89.0, -300.0]])
+    probs, lse = softmax_and_lse(logits)
+    torch.testing.assert_close(lse, logits.logsumexp(-1))
+    torch.testing.assert_close(probs, logits.softmax(-1))
+
+
+def test_a_second_derivative_is_refused_and_states_must_fit() -> None:
+    case = Case()
+    hidden, head = case.leaves(head_trains=True)
+    values = per_token(hidden, head, LabelLogProb(case.labels))
+    (gradient,) = torch.autograd.grad(values.square().sum(), hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+    with pytest.raises(OptionError, match=r"shape \(1, 13, 7\), expected \[tokens, 7\]"):
+        per_token(hidden[None], head, LabelLogProb(case.labels))

@@ -58,3 +58,33 @@ def test_long_texts_are_scored_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -
         assert ours == pytest.approx(theirs, abs=1e-5)
     for mine, before in zip(model.score("prompt", texts), scores, strict=True):
         assert mine.token_log_probs == pytest.approx(before.token_log_probs, abs=1e-5)
+
+
+def test_padding_by_hand() -> None:
+    cpu = torch.device("cpu")
+    assert decoding.left_padded([[5], [6, 7, 8]], cpu).tolist() == [[0, 0, 5], [6, 7, 8]]
+    mask = decoding.left_mask([1, 3], cpu)
+    assert mask is not None
+    assert mask.tolist() == [[0, 0, 1], [1, 1, 1]]
+    assert decoding.left_mask([3, 3], cpu) is None
+
+
+def test_tokens_and_rows_must_correspond() -> None:
+    state = local().open_decoding(["ab", "c"])
+    with pytest.raises(ValueError, match="3 tokens for 2 rows"):
+        state.append([70, 71, 72])
+    with pytest.raises(ValueError, match="one row, this one has 2"):
+        state.score([[70]])
+    assert state.lengths == [3, 2]
+
+
+@pytest.mark.parametrize("batch_invariant", [False, True])
+def test_scoring_leaves_the_state_as_it_was(batch_invariant: bool) -> None:
+    state = local(batch_invariant=batch_invariant).open_decoding([SHARED])
+    before = state.log_probs.clone()
+    scores = state.score([[70, 71], [72], [70, 73, 74]])
+    assert state.log_probs.equal(before)
+    assert [len(row) for row in scores] == [2, 1, 3]
+    assert [row[0] for row in scores] == pytest.approx(before[0, [70, 72, 70]].tolist())
+    state.append(70)
+    assert [scores[0][1], scores[2][1]] == pytest.approx(state.log_probs[0, [71, 73]].tolist(), abs=1e-6)

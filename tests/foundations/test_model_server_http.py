@@ -12,7 +12,7 @@ from cases.scripted_server import HELLO, QUICK, Handler, Server, failing, hangin
 
 from glassworks.errors import OptionError, ServerError
 from glassworks.foundations.generation import ServerModel
-from glassworks.foundations.model_server_http import Retries
+from glassworks.foundations.model_server_http import Retries, event_stream, post_json
 
 
 @pytest.fixture
@@ -111,3 +111,47 @@ def test_the_key_goes_into_the_header_and_nowhere_else(
 def test_a_proxy_is_not_asked_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert ServerModel.open(server.reference).generate(["x"])[0].text == "echo: x"
+
+
+def test_pauses_double_and_neither_they_nor_the_server_exceed_a_minute(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.script = [
+        failing(503),
+        failing(503),
+        failing(429, **{"Retry-After": "3600"}),
+        failing(503, **{"Retry-After": "soon"}),
+    ]
+    url = server.reference.partition("#")[0]
+    received = post_json(url, {"prompt": "x", "max_tokens": 9}, None, Retries(first_pause=2.0), place="here")
+    assert received["choices"][0]["text"] == "echo: x"
+    assert pauses == [2.0, 4.0, 60.0, 16.0]
+
+
+def test_a_redirect_takes_no_key_to_another_address(server: Server) -> None:
+    with scripted_server() as other:
+        elsewhere = other.reference.partition("#")[0]
+        for status in (301, 302, 303, 307, 308):
+            server.script = [failing(status, Location=elsewhere)]
+            with pytest.raises(ServerError, match=f"here: HTTP {status}"):
+                post_json(server.reference.partition("#")[0], {}, "sk-secret", QUICK, place="here")
+        assert other.requests == []
+    assert len(server.requests) == 5
+
+
+def test_events_end_at_done_or_with_the_connection_and_other_lines_are_passed_over(server: Server) -> None:
+    def talk(handler: Handler) -> None:
+        handler.reply(200, ': comment\nevent: x\ndata:{"n": 1}\n\ndata: {"n": 2}\n\ndata: [DONE]\ndata: {"n": 3}\n')
+
+    server.script = [talk, lambda handler: handler.events('{"n": 1}')]
+    url = server.reference.partition("#")[0]
+    assert list(event_stream(url, {}, None, QUICK, place="here")) == [{"n": 1}, {"n": 2}]
+    assert list(event_stream(url, {}, None, QUICK, place="here")) == [{"n": 1}]
+
+
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_pause": -1.0}, {"timeout": 0.0}])
+def test_impossible_patience_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match=r"attempts >= 1, first_pause >= 0, timeout > 0"):
+        Retries(**wrong)  # type: ignore[arg-type]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from cases.byte_models import GREEDY, PROMPTS, SHARED, local
+from cases.tiny_models import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glassworks.foundations.causal_forward import CausalForward
 from glassworks.foundations.generation import Sampling
-from glassworks.foundations.prefix_store import shared_prefix_length
+from glassworks.foundations.prefix_store import PrefixStore, shared_prefix_length
 
 
 def test_a_remembered_beginning_gives_the_same_bits_as_a_computed_one() -> None:
@@ -64,3 +66,51 @@ def test_shared_prefix_length_is_the_longest_that_leaves_each_row_a_token(rows: 
     assert all(row[:length] == rows[0][:length] for row in rows)
     shortest = min(map(len, rows))
     assert length == shortest - 1 or len({row[length] for row in rows}) > 1
+
+
+def store(*, block: int = 4, capacity: int = 12) -> PrefixStore:
+    return PrefixStore(CausalForward(tiny_model("llama", dtype=torch.float32)), block=block, capacity=capacity)
+
+
+def test_what_is_worth_keeping_by_hand() -> None:
+    rows = [[5] * 11 + [6], [5] * 11 + [7, 8]]
+    assert store().shareable(rows) == 8, "whole blocks"
+    assert store().shareable(rows[:1]) == 8, "a row alone may be asked again; its last token stays its own"
+    assert store().shareable([[5] * 8, [5] * 9]) == 4
+    assert store(capacity=0).shareable(rows) == 0, "too short for a pass of its own"
+    long = [[5] * 40 + [6], [5] * 40 + [7]]
+    assert store(capacity=0).shareable(long) == 40
+    assert store(capacity=0).shareable(long[:1]) == 0
+
+
+def test_the_oldest_beginning_goes_first_and_never_before_what_continues_it() -> None:
+    kept = store(capacity=12)
+    first, second = list(range(3, 11)), list(range(20, 24))
+    for tokens, computed, reused in (
+        (first, 8, 0),
+        (second, 12, 0),
+        (first[:4], 12, 4),  # now its continuation is the oldest
+        (list(range(30, 34)), 16, 4),
+        (second, 16, 8),
+        (first, 20, 12),  # the first half was kept, the second half computed again
+    ):
+        kept.read(tokens)
+        assert (kept.computed_tokens, kept.reused_tokens) == (computed, reused)
+    kept.clear()
+    kept.read(second)
+    assert (kept.computed_tokens, kept.reused_tokens) == (24, 12)
+
+
+def test_equal_blocks_after_different_beginnings_are_not_taken_for_each_other() -> None:
+    kept, fresh = store(capacity=64), store(capacity=64)
+    same = [9, 8, 7, 6]
+    kept.read([3, 4, 5, 6, *same])
+    kept.read(same)
+    found, wanted = kept.read([6, 5, 4, 3, *same]), fresh.read([6, 5, 4, 3, *same])
+    assert kept.reused_tokens == 0
+    assert found is not None
+    assert wanted is not None
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+    assert kept.read([]) is None

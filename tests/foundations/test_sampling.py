@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassworks.foundations.generation import Sampling
+from glassworks.foundations.language_model import Generation
 from glassworks.foundations.sampling import Continuation, choose_tokens
 
 HALF_THIRD_SIXTH = torch.tensor([[1 / 6, 1 / 2, 1 / 3]]).log()
@@ -73,3 +75,45 @@ def test_stop_texts_across_tokens_and_inside_characters() -> None:
         assert continuation.text() == wanted
         assert continuation.certain_text() == certain
         assert continuation.finish_reason == (None if text == "a\n" else "stop")
+
+
+def continuation(options: Sampling, *, index: int = 0, room: int = 50) -> Continuation:
+    """The answer to a prompt of one token, of letters: token n is the n-th after 'a'."""
+
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(chr(ord("a") + token) for token in ids)
+
+    return Continuation(decode, frozenset({25}), options, room=room, index=index, prompt_tokens=1)
+
+
+def test_draws_are_a_function_of_seed_index_and_step() -> None:
+    def draws(seed: int, index: int) -> list[float]:
+        one = continuation(Sampling(temperature=1.0, seed=seed), index=index)
+        return [one.draw() for _ in range(3)]
+
+    assert draws(5, 2) == draws(5, 2) == np.random.default_rng([5, 2]).random(3).tolist()
+    seen = {number for seed in range(3) for index in range(3) for number in draws(seed, index)}
+    assert len(seen) == 27
+    assert continuation(Sampling(seed=5), index=2).draw() == 0.0
+
+
+def test_a_text_ends_at_a_stop_token_which_is_not_its_own_or_at_the_room() -> None:
+    stopped, full = continuation(Sampling(), room=3), continuation(Sampling(), room=3)
+    for token in (1, 2, 25):
+        stopped.add(token, -0.5)
+    for token in (1, 2, 3):
+        assert full.finish_reason is None
+        full.add(token, -0.25)
+    assert stopped.result() == Generation("bc", (1, 2), "stop", 1, -1.0, (-0.5, -0.5))
+    assert full.result() == Generation("bcd", (1, 2, 3), "length", 1, -0.75, (-0.25,) * 3)
+
+
+def test_the_earliest_of_several_stop_texts_cuts_and_a_beginning_of_one_is_held_back() -> None:
+    one = continuation(Sampling(stop=("cd", "bcde")))
+    certain = []
+    for token in (0, 1, 2):
+        one.add(token, 0.0)
+        certain.append(one.certain_text())
+    assert certain == ["a", "a", "a"]
+    one.add(3, 0.0)
+    assert (one.text(), one.finish_reason) == ("ab", "stop")
