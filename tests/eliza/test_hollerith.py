@@ -9,8 +9,16 @@ from glassworks.eliza.hollerith import hash_bits, hash_word, last_chunk
 
 @pytest.mark.parametrize(
     ("word", "bits", "value"),
-    [("ALWAYS", 7, 14), ("HERE", 2, 3), ("KIDS", 2, 1), ("TIME", 2, 0), ("PURPOSE", 2, 1), ("DEVONSHIRE", 2, 0),
- ("PREDICAMENT", 2, 3), ("GLOUCESTERSHIRE", 2, 2)],]
+    [
+        ("ALWAYS", 7, 14),
+        ("HERE", 2, 3),
+        ("KIDS", 2, 1),
+        ("TIME", 2, 0),
+        ("PURPOSE", 2, 1),
+        ("DEVONSHIRE", 2, 0),
+        ("PREDICAMENT", 2, 3),
+        ("GLOUCESTERSHIRE", 2, 2),
+    ],
 )
 def test_hash_of_words(word: str, bits: int, value: int) -> None:
     assert hash_word(word, bits) == value

@@ -102,3 +102,8 @@ def test_hooks_and_modes_are_restored_after_a_failure() -> None:
     assert model.training
     assert not model.lm_head.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_term_that_is_zero_throughout_counts_once() -> None:
+    a = torch.randn(2, 6, 8, dtype=torch.float64)
+    assert coefficients(a, [a, torch.zeros_like(a)]) == [1.0, 1.0]

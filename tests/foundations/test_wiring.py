@@ -73,3 +73,8 @@ def test_what_fits_no_form_is_refused_with_the_reason() -> None:
         wire(BlockTensors(H, H + A + M, H, A, H + A, M), [called(_FIRST, random(7))], [])
     with pytest.raises(Unexplained, match="does not read the block's input"):
         wire(BlockTensors(H, H + A + M, random(8), A, second.output, M), [second], [])
+
+
+def test_attention_that_writes_nothing_is_no_sign_of_a_parallel_block() -> None:
+    tensors = BlockTensors(H, H + M, H, torch.zeros_like(A), H, M)
+    assert wire(tensors, [], []) == Wiring({})

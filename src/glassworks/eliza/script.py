@@ -62,9 +62,7 @@ class Script:
             raise OptionError("dequeue rules without a memory template", place="script")
         for at, template in enumerate(self.templates[:-1]):
             if any(covers(earlier, template) for earlier in self.templates[:at]):
-                logger.warning(
-                    "template %d ('%s') never answers: an earlier one matches first", at + 1, shown(template)
-                )
+                logger.warning("template %d ('%s') never answers: an earlier one covers it", at + 1, shown(template))
 
     @property
     def words(self) -> list[str]:

@@ -183,6 +183,9 @@ def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float]
         return float((columns @ values - wanted).norm() / wanted.norm())
 
     ones = torch.ones(len(terms), dtype=torch.float64, device=target.device)
+    # First, since a term that is zero throughout (a layer without a head at work) has no number to be fitted.
+    if error(ones) <= _FIT.get(target.dtype, 1e-2) / 10:
+        return [1.0] * len(terms)
     fitted = torch.linalg.lstsq(columns, wanted[:, None]).solution[:, 0]
     best, tolerance = error(fitted), _FIT.get(target.dtype, 1e-2)
     if not best <= tolerance:

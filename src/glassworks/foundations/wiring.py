@@ -77,7 +77,8 @@ def wire(tensors: BlockTensors, norm_calls: Sequence[Call], known: Sequence[floa
     if not same(read, tensors.stream):
         raise Unexplained("the attention does not read the block's input or its norm")
     middle = tensors.norm_inputs.get("pre_mlp_norm", tensors.mlp_in)
-    if same(middle, tensors.stream):
+    # Attention that wrote nothing on the probe says nothing of the order; one after the other is then assumed.
+    if same(middle, tensors.stream) and bool(tensors.attention_out.any()):
         numbers = _sum(tensors.out, [tensors.stream, tensors.attention_out, tensors.mlp_out], known, "output")
         return Wiring(norms, True, numbers[1], numbers[2])
     attention = _sum(middle, [tensors.stream, tensors.attention_out], known, "stream after attention")

@@ -1,0 +1,58 @@
+"""The known circuit: non-edges do nothing bit for bit, edges are needed where they are used, files round-trip."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from cases.eliza import CONVERSATION, SMALL
+
+from glassworks.eliza.compiling import Compiled, compile_script
+from glassworks.eliza.ground_truth import necessary_circuit, non_edges_do_nothing, replies, run_without, true_circuit
+from glassworks.eliza.interpreter import converse, transcript
+from glassworks.eliza.layers import Options
+from glassworks.eliza.random_scripts import random_script, random_sentences
+from glassworks.foundations.circuit_files import read_circuit, write_circuit
+
+TOKENS = transcript(converse(SMALL, [sentence.split() for sentence, _ in CONVERSATION]))
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Compiled:
+    return compile_script(SMALL, Options(max_len=128, max_count=8))
+
+
+def test_the_pass_is_the_models_own(compiled: Compiled) -> None:
+    ids = torch.tensor([compiled.encode(TOKENS)])
+    assert torch.allclose(run_without(compiled.model, ids).logits, compiled.model(ids).logits, atol=1e-4)
+
+
+def test_non_edges_do_nothing_bit_for_bit(compiled: Compiled) -> None:
+    assert non_edges_do_nothing(compiled, TOKENS)
+    script = random_script(7)
+    other = compile_script(script, Options("trace", "trace", 512, 16))
+    assert non_edges_do_nothing(other, transcript(converse(script, random_sentences(script, 12, 7))))
+
+
+def test_the_edge_from_aim_to_copy_breaks_copying_turns_only(compiled: Compiled) -> None:
+    circuit = true_circuit(compiled.program)
+    last = circuit.graph.layers - 1
+    writer = circuit.graph.writers[circuit.graph.writer_index(f"m{last - 1}")]
+    reader = circuit.graph.readers[circuit.graph.reader_index(f"a{last}.h0.q")]
+    for sentence, _ in CONVERSATION[:3]:
+        turn = converse(SMALL, [sentence.split()])[0]
+        tokens = transcript([turn])
+        ids, at = torch.tensor([compiled.encode(tokens)]), replies(tokens)
+        cuts = ((), [(writer, reader)])
+        before, after = (run_without(compiled.model, ids, cut).logits[0, at].argmax(-1) for cut in cuts)
+        assert torch.equal(before, after) is not any(turn.copied)
+
+
+def test_the_necessary_edges_are_true_ones_and_suffice_is_not_all(compiled: Compiled, tmp_path: Path) -> None:
+    circuit = true_circuit(compiled.program)
+    needed = necessary_circuit(compiled, [TOKENS])
+    assert 0 < needed.n_edges < circuit.n_edges
+    assert not bool((needed.kept & ~circuit.kept).any())
+    single = necessary_circuit(compiled, [TOKENS[:18]])
+    assert single.n_edges < needed.n_edges, "a turn without memory needs no queue"
+    write_circuit(tmp_path / "circuit.json", circuit)
+    assert read_circuit(tmp_path / "circuit.json").same_edges(circuit)
