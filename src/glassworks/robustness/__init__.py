@@ -1,0 +1,1 @@
+"""RobustRAG: answers that a bounded number of corrupted passages cannot change, and certificates that say so."""
