@@ -36,9 +36,6 @@ def test_the_cache_and_padding_change_nothing(compiled: Compiled) -> None:
 
 def test_generate_answers_and_stops(compiled: Compiled) -> None:
     prompts = [compiled.encode(text.split()) for text in ("$ U d a e a f b . E", "$ U b . E")]
-        compiled.encode(["$", "U", "d", "a", "e", "a", "f", "b", ".", "E"]),
-        compiled.encode(["$", "U", "b", ".", "E"]),
-    ]
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
     out = compiled.model.generate(ids, attention_mask=(ids != 0).long(), max_new_tokens=12, do_sample=False)

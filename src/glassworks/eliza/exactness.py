@@ -37,6 +37,7 @@ def differences(compiled: Compiled, tokens: Sequence[str]) -> Difference:
 def answer(compiled: Compiled, cache: DynamicCache, tokens: Sequence[str], limit: int) -> list[str]:
     """The reply that the model writes greedily after `tokens`, with E and through `.`, at most `limit` tokens.
 
+    A machine of a keyword script may rewrite the input first: `=KEY ... .`, once or more, before E.
     cache holds what came before and is extended by the tokens and by all of the reply but its last token.
     """
     ids = compiled.encode(list(tokens))
@@ -45,7 +46,7 @@ def answer(compiled: Compiled, cache: DynamicCache, tokens: Sequence[str], limit
         logits = compiled.model(torch.tensor([ids]), cache=cache, use_cache=True).logits[0, -1]
         ids = [int(logits.argmax())]
         reply += compiled.decode(ids)
-        if reply[-1] == END:
+        if reply[-1] == END and ELIZA in reply:
             break
     return reply
 

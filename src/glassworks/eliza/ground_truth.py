@@ -69,17 +69,24 @@ def _head(layer: LayerProgram, number: int) -> HeadProgram | None:
 
 
 class Run(NamedTuple):
-    """One pass with edges removed. logits [batch, seq, vocab]; writes: what each writer added [batch, seq, hidden]."""
+    """One pass with edges removed. logits [batch, seq, vocab]; writes: what each writer added [batch, seq, hidden].
+
+    streams: the residual stream before each layer and after the last [batch, seq, hidden].
+    """
 
     logits: Tensor
     writes: list[Tensor]
+    streams: list[Tensor]
 
 
 @torch.no_grad()
-def run_without(model: CompiledElizaForCausalLM, input_ids: Tensor, removed: Removed = ()) -> Run:
+def run_without(
+    model: CompiledElizaForCausalLM, input_ids: Tensor, removed: Removed = (), begun: Run | None = None
+) -> Run:
     """A pass of the model in which each removed edge's reader reads the stream less the writer's write.
 
-    input_ids [batch, seq], no padding. Writers are numbered as in `graph_of`. Counts are not checked.
+    input_ids [batch, seq], no padding. Writers are numbered as in `graph_of`. Counts are not checked. begun: a pass
+    without removed edges, to take what comes before the first reader from.
     """
     heads, size = model.config.num_attention_heads, input_ids.shape[1]
     by_reader: dict[Node, list[int]] = {}
@@ -88,14 +95,18 @@ def run_without(model: CompiledElizaForCausalLM, input_ids: Tensor, removed: Rem
         number += writer.number if writer.kind == "head" else heads if writer.kind == "mlp" else 0
         by_reader.setdefault(reader, []).append(number)
     stream = model.model.embed_tokens(input_ids) + model.model.embed_positions.weight[:size]
-    writes = [stream]
+    writes, streams, start = [stream], [stream], 0
+    if begun is not None:
+        start = min(reader.layer for reader in by_reader)
+        writes, streams = begun.writes[: 1 + start * (heads + 1)], begun.streams[: start + 1]
+        stream = streams[-1]
     mask = torch.full((size, size), -torch.inf, dtype=stream.dtype).triu(1)
 
     def less(reader: Node) -> Tensor:
-        cut: Tensor = torch.stack([writes[number] for number in by_reader[reader]]).sum(dim=0)
-        return stream - cut
+        cut: Tensor = stream - torch.stack([writes[number] for number in by_reader[reader]]).sum(dim=0)
+        return cut
 
-    for layer, block in enumerate(model.model.layers):
+    for layer, block in list(enumerate(model.model.layers))[start:]:
         attention = block.attention
         parts = []
         for letter in ("q", "k", "v"):
@@ -116,8 +127,9 @@ def run_without(model: CompiledElizaForCausalLM, input_ids: Tensor, removed: Rem
         reader = Node("mlp", layer)
         writes.append(block.mlp(less(reader) if reader in by_reader else stream))
         stream = stream + writes[-1]
+        streams.append(stream)
     last = Node("output", model.config.num_hidden_layers)
-    return Run(model.lm_head(less(last) if last in by_reader else stream), writes)
+    return Run(model.lm_head(less(last) if last in by_reader else stream), writes, streams)
 
 
 def edge_nodes(graph: Graph, kept: Tensor) -> list[tuple[Node, Node]]:
@@ -135,11 +147,12 @@ def necessary_circuit(compiled: Compiled, conversations: Iterable[Sequence[str]]
     circuit = true_circuit(compiled.program)
     graph, needed = circuit.graph, torch.zeros_like(circuit.kept)
     data = [(torch.tensor([compiled.encode(list(tokens))]), replies(tokens)) for tokens in conversations]
-    expected = [run_without(compiled.model, ids).logits[0, at].argmax(-1) for ids, at in data]
+    whole = [run_without(compiled.model, ids) for ids, _ in data]
+    expected = [run.logits[0, at].argmax(-1) for run, (_, at) in zip(whole, data, strict=True)]
     for row, column in circuit.kept.nonzero().tolist():
         edge = [(graph.writers[row], graph.readers[column])]
-        for (ids, at), wanted in zip(data, expected, strict=True):
-            if not torch.equal(run_without(compiled.model, ids, edge).logits[0, at].argmax(-1), wanted):
+        for (ids, at), wanted, begun in zip(data, expected, whole, strict=True):
+            if not torch.equal(run_without(compiled.model, ids, edge, begun).logits[0, at].argmax(-1), wanted):
                 needed[row, column] = True
                 break
     provenance = Provenance("compiled_eliza", ablation="zero", method="necessary", task=f"{len(data)} conversations")
