@@ -97,7 +97,7 @@ def read_responses(source: str) -> list[dict[str, Any]]:
         answers = row["all_generated_responses"]
         if len(answers) < 2 or not all(isinstance(one, str) for one in answers):
             raise MalformedRecord(
-                "expected at least two texts in 'all_generated_responses'", place=f"{source}:{number}"
+                "expected at least two texts in 'all_generated_responses'", place=f"{source}, row {number}"
             )
     if not rows:
         raise MalformedRecord("holds no rows", place=source)
