@@ -288,8 +288,8 @@ class _State:
             "sampled": float(sampled_sparsity(z.detach())),
             "expected": float(expected_sparsity(alpha)),
             "target": target,
-            "lambda1": float(self.penalty.lambda1),
-            "lambda2": float(self.penalty.lambda2),
+            "lambda1": float(self.penalty.lambda1.detach()),
+            "lambda2": float(self.penalty.lambda2.detach()),
             "undecided": float(((soft > 0.05) & (soft < 0.95)).sum()),
         }
 
@@ -359,20 +359,22 @@ def _run(
         for target in targets[:-1]:
             if target not in state.kept and schedule.at(step) >= target:
                 state.kept[target] = state.alpha.detach().clone()
-        if log is not None and (step % 25 == 0 or step + 1 == config.steps):
+        if log is not None and ((step + 1) % 25 == 0 or step + 1 == config.steps):
             log({"seed": seed, "sparsity": targets[-1], "step": step} | record)
-        if file is not None and ((step + 1) % 50 == 0 or step + 1 == last):
+        if file is not None and ((step + 1) % 25 == 0 or step + 1 == last):
             state.save(file, step + 1)
     state.kept[targets[-1]] = state.alpha.detach().clone()
     return [_decided(problem, state.kept[target].cpu(), seed, target, target != targets[-1]) for target in targets
             if target in state.kept]  # fmt: skip
 
 
-def decide(alpha: Tensor, sparsity: float, rule: gates.Rule) -> UnitMask:
+def decide(alpha: Tensor, sparsity: float, rule: gates.Rule, threshold: float = 0.5) -> UnitMask:
     """The mask of gates alpha [layers, heads + 1]; "global" keeps exactly round((1 - sparsity) N) units."""
     groups = layer_groups(alpha.shape[0], alpha.shape[1] - 1)
     return UnitMask.from_units(
-        gates.binarise(alpha, rule=rule, sparsity=sparsity if rule == "global" else None, groups=groups)
+        gates.binarise(
+            alpha, rule=rule, sparsity=sparsity if rule == "global" else None, threshold=threshold, groups=groups
+        )
     )
 
 
