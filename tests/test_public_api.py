@@ -18,12 +18,19 @@ def test_version_is_the_installed_one() -> None:
 def test_names_of_commands_and_functions() -> None:
     assert list(VERBS) == [
         "check-template",
+        "prefs sample",
+        "prefs score",
+        "prefs binarize",
         "index",
         "ask",
         "measure",
         "check-model",
+        "winrate alpaca",
+        "winrate arena",
+        "winrate mt-bench",
         "report",
         "run",
+        "migrate",
         "completion",
     ]
     for command in VERBS:

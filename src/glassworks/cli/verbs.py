@@ -19,6 +19,9 @@ GROUPS: dict[str, dict[str, str]] = {
     "build": {},
     "improve": {
         "check-template": "glassworks.foundations.check_template:check_template",
+        "prefs sample": "glassworks.preference.sampling:prefs_sample",
+        "prefs score": "glassworks.preference.scoring:prefs_score",
+        "prefs binarize": "glassworks.preference.binarize:prefs_binarize",
     },
     "ground": {
         "index": "glassworks.retrieval.index:index",
@@ -29,10 +32,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "check-model": "glassworks.foundations.check_model:check_model",
     },
     "assess": {
+        "winrate alpaca": "glassworks.preference.win_rate:winrate_alpaca",
+        "winrate arena": "glassworks.preference.win_rate:winrate_arena",
+        "winrate mt-bench": "glassworks.preference.win_rate:winrate_mt_bench",
         "report": "glassworks.report.dossier:write_report",
     },
     "run": {
         "run": "glassworks.cli.recipe:run",
+        "migrate": "glassworks.cli.migrate:migrate",
         "completion": "glassworks.cli.completion:completion",
     },
 }

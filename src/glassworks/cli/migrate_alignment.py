@@ -1,0 +1,294 @@
+"""Preference-training configurations of four tools as options of `align`.
+
+alignment-handbook (with the official SimPO scripts), TRL's DPO, CPO and ORPO trainers, LLaMA-Factory's dpo stage and
+axolotl's rl. Each tool's own default is written out where it differs from ours, since the tool's user relied on it; a
+default that surprises (TRL trains SimPO with an SFT term of weight 1) becomes a note. Tables of (key, option, change)
+carry what has one meaning in both; what has none is named in a note. Knows the tools' keys and `align`'s option names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassworks.cli.foreign import Foreign, Rule
+from glassworks.errors import OptionError
+
+# transformers.TrainingArguments, which three of the tools pass through
+TRAINING: tuple[Rule, ...] = (
+    ("num_train_epochs", "optimisation.epochs", float),
+    ("max_steps", "optimisation.max_steps", None),
+    ("lr_scheduler_type", "optimisation.schedule", str),
+    ("weight_decay", "optimisation.weight_decay", float),
+    ("gradient_checkpointing", "optimisation.gradient_checkpointing", bool),
+    ("seed", "seed", int),
+)
+LORA: tuple[Rule, ...] = (
+    ("lora_r", "lora.rank", int),
+    ("lora_rank", "lora.rank", int),
+    ("lora_alpha", "lora.alpha", float),
+    ("lora_dropout", "lora.dropout", float),
+)
+HARDWARE = (
+    "bf16", "fp16", "tf32", "torch_dtype", "dtype", "attn_implementation", "gradient_checkpointing_kwargs", "deepspeed",
+    "fsdp", "fsdp_config", "ddp_timeout", "dataloader_num_workers", "preprocessing_num_workers",
+    "flash_attention", "low_cpu_mem_usage", "use_flash_attention_2",
+)  # fmt: skip
+BOOKKEEPING = (
+    "do_eval", "do_train", "eval_steps", "logging_steps", "logging_first_step", "log_level", "save_steps",
+    "save_strategy", "save_total_limit", "report_to", "push_to_hub", "hub_model_id", "hub_model_revision", "run_name",
+    "overwrite_output_dir", "remove_unused_columns", "per_device_eval_batch_size", "plot_loss", "overwrite_cache",
+    "wandb_project", "wandb_name", "exp_prefix", "val_set_size", "evals_per_epoch", "saves_per_epoch",
+    "dataset_prepared_path", "disable_dropout", "optim", "optimizer", "eval_strategy", "load_best_model_at_end",
+)  # fmt: skip
+KEEP = {"keep_end": "end", "keep_start": "start"}
+
+
+def from_alignment_handbook(foreign: Foreign, devices: int) -> None:
+    """alignment-handbook's YAML: dataset_mixer, official SimPO names, header in the response."""
+    method = "simpo" if "gamma_beta_ratio" in foreign else foreign.take("trainer_type")
+    if method is None:
+        method = "dpo"
+        foreign.note("No gamma_beta_ratio: taken for DPO. Set method where it is another.")
+    foreign.take("trainer_type")
+    known = {"simpo": _official_simpo, "dpo": _dpo, "cpo": _cpo, "orpo": _orpo}
+    if method not in known:
+        raise OptionError(f"cannot carry trainer_type '{method}'", place=foreign.place,
+                          remedy="Write an align configuration by hand.")  # fmt: skip
+    known[method](foreign)
+    _mixer(foreign)
+    foreign.set("pairs.header_in_response", True)
+    foreign.note(
+        "pairs.header_in_response is true: the official scripts train on the tokens that open the answer."
+    )
+    if "auto_insert_empty_system_msg" in foreign:
+        foreign.set("pairs.auto_insert_empty_system_msg", bool(foreign.take("auto_insert_empty_system_msg")))
+    else:
+        foreign.note(
+            "alignment-handbook puts an empty system message first where the template knows one; the SimPO scripts do "
+            "not. For the former set pairs.auto_insert_empty_system_msg: true."
+        )
+    _lengths(foreign)
+    _training(foreign, devices)
+
+
+def from_trl(foreign: Foreign, devices: int) -> None:
+    """TRL's configurations: CPO's loss_type simpo, simpo_gamma and cpo_alpha; DPO's loss types; ORPO by its name."""
+    loss = str(foreign.take("loss_type", "sigmoid"))
+    is_cpo = "cpo_alpha" in foreign or "simpo_gamma" in foreign or loss == "simpo"
+    if is_cpo and loss == "simpo":
+        _trl_simpo(foreign)
+    elif is_cpo and loss == "sigmoid":
+        _cpo(foreign)
+    elif loss in ("sigmoid", "ipo") and not is_cpo:
+        _dpo(foreign) if loss == "sigmoid" else _ipo(foreign)
+        foreign.note("Taken for TRL's DPOTrainer; its CPO and ORPO trainers have other methods here: cpo, orpo.")
+    else:
+        raise OptionError(f"cannot carry loss_type '{loss}'", place=foreign.place,
+                          remedy="Carried are simpo, sigmoid and ipo.")  # fmt: skip
+    foreign.set("model", foreign.take("model_name_or_path"))
+    _single_dataset(foreign, foreign.take("dataset_name"), foreign.take("dataset_train_split"))
+    foreign.ignore(("dataset_test_split", "dataset_config", "dataset_config_name"), "give held-out pairs by hand")
+    _lengths(foreign, max_length=1024, max_prompt_length=512)
+    if foreign.take("use_peft", False) is False:
+        foreign.ignore(("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"), "use_peft is false")
+    _training(foreign, devices, learning_rate=1e-6)
+
+
+def from_llama_factory(foreign: Foreign, devices: int) -> None:
+    """LLaMA-Factory's dpo stage: pref_loss, pref_beta, pref_ftx, simpo_gamma."""
+    stage = foreign.take("stage", "dpo")
+    if stage != "dpo":
+        raise OptionError(f"the stage is '{stage}'", place=foreign.place, remedy="Carried is the stage dpo.")
+    loss = foreign.choice("pref_loss", {name: name for name in ("simpo", "sigmoid", "ipo", "orpo")}, "sigmoid")
+    beta, weight = foreign.number("pref_beta", 0.1), foreign.number("pref_ftx", 0.0)
+    method = {"sigmoid": "dpo"}.get(loss, loss)
+    foreign.set("method", method)
+    if method == "simpo":
+        _settings(foreign, beta=beta, gamma=foreign.number("simpo_gamma", 0.5), sft_weight=weight)
+    else:
+        foreign.ignore(("simpo_gamma",), f"it belongs to simpo, not to {method}")
+        _settings(foreign, **{{"dpo": "beta", "ipo": "tau", "orpo": "odds_weight"}[method]: beta})
+        if weight:
+            foreign.note(f"pref_ftx {weight} is not carried: {method} has no SFT term here.")
+    foreign.carry([("model_name_or_path", "model", str)])
+    name = foreign.take("dataset")
+    _single_dataset(foreign, name, None)
+    foreign.note(
+        f"data: '{name}' is a name in LLaMA-Factory's dataset_info.json; give the file or hub id it stands for."
+    )
+    foreign.ignore(("dataset_dir", "template", "max_samples"), "prompts are rendered by the tokenizer's own template")
+    if "cutoff_len" in foreign:
+        _max_length(foreign, int(foreign.number("cutoff_len")))
+    if foreign.take("finetuning_type", "lora") != "lora":
+        foreign.ignore(("lora_rank", "lora_alpha", "lora_dropout", "lora_target"), "the fine-tuning is full")
+    else:
+        foreign.set("lora.rank", int(foreign.number("lora_rank", 8)))
+    _training(foreign, devices, learning_rate=5e-5)
+
+
+def from_axolotl(foreign: Foreign, devices: int) -> None:
+    """axolotl's rl: simpo, dpo, ipo and orpo, with rl_beta."""
+    method = foreign.choice("rl", {name: name for name in ("simpo", "dpo", "ipo", "orpo")}, "dpo")
+    beta = foreign.number("rl_beta", 0.1)
+    foreign.set("method", method)
+    if method == "simpo":
+        _settings(foreign, beta=beta, gamma=foreign.number("simpo_gamma", 0.5), sft_weight=_cpo_alpha(foreign))
+    else:
+        _settings(foreign, **{{"dpo": "beta", "ipo": "tau", "orpo": "odds_weight"}[method]: beta})
+    foreign.set("model", foreign.take("base_model"))
+    datasets = foreign.take("datasets", [])
+    if not isinstance(datasets, list) or not datasets or not isinstance(datasets[0], Mapping):
+        raise OptionError("'datasets' should be a list of mappings with a path", place=foreign.place)
+    _single_dataset(foreign, datasets[0].get("path"), datasets[0].get("split"))
+    if len(datasets) > 1:
+        foreign.note(f"Only the first of {len(datasets)} datasets is carried; join them in one file.")
+    if kind := datasets[0].get("type"):
+        foreign.note(f"The dataset's type '{kind}' is not carried: columns must be prompt, chosen, rejected.")
+    if "sequence_len" in foreign:
+        _max_length(foreign, int(foreign.number("sequence_len")))
+    if foreign.take("adapter") is None:
+        foreign.ignore(("lora_r", "lora_alpha", "lora_dropout", "lora_target_linear"), "there is no adapter")
+    foreign.carry((("num_epochs", "optimisation.epochs", float), ("lr_scheduler", "optimisation.schedule", str)))
+    foreign.set("optimisation.batch_pairs", foreign.take("micro_batch_size", 1) * devices
+                * foreign.take("gradient_accumulation_steps", 1))  # fmt: skip
+    _training(foreign, devices, learning_rate=2e-4)
+
+
+def _official_simpo(foreign: Foreign) -> None:
+    foreign.set("method", "simpo")
+    loss = foreign.choice("loss_type", {"sigmoid": "sigmoid", "hinge": "hinge"}, "sigmoid")
+    if "simpo_gamma" in foreign or "gamma" in foreign:
+        raise OptionError("both gamma_beta_ratio and an absolute gamma are given", place=foreign.place,
+                          remedy="Keep one of them.")  # fmt: skip
+    _settings(
+        foreign, beta=foreign.number("beta", 2.0), gamma_beta_ratio=foreign.number("gamma_beta_ratio", 0.25),
+        label_smoothing=foreign.number("label_smoothing", 0.0), sft_weight=foreign.number("sft_weight", 0.0),
+        loss_type=loss,
+    )  # fmt: skip
+
+
+def _trl_simpo(foreign: Foreign) -> None:
+    foreign.set("method", "simpo")
+    weight = _cpo_alpha(foreign)
+    _settings(
+        foreign, beta=foreign.number("beta", 0.1), gamma=foreign.number("simpo_gamma", 0.5), sft_weight=weight,
+        label_smoothing=foreign.number("label_smoothing", 0.0),
+    )  # fmt: skip
+
+
+def _cpo_alpha(foreign: Foreign) -> Any:
+    given = "cpo_alpha" in foreign
+    weight = foreign.number("cpo_alpha", 1.0)
+    if not given:
+        foreign.note(
+            "cpo_alpha is not given and TRL's default is 1.0, so an SFT term of weight 1 was trained beside SimPO. "
+            "It is kept; pure SimPO has sft_weight 0."
+        )
+    elif weight:
+        foreign.note(f"cpo_alpha {weight} became sft_weight {weight}: this is SimPO with an SFT term, not pure SimPO.")
+    return weight
+
+
+def _dpo(foreign: Foreign) -> None:
+    foreign.set("method", "dpo")
+    _settings(foreign, beta=foreign.number("beta", 0.1), label_smoothing=foreign.number("label_smoothing", 0.0))
+
+
+def _ipo(foreign: Foreign) -> None:
+    foreign.set("method", "ipo")
+    _settings(foreign, tau=foreign.number("beta", 0.1), ipo_normalize=True)
+    foreign.note("TRL divides IPO's log-ratios by length; ipo_normalize is true for that.")
+
+
+def _cpo(foreign: Foreign) -> None:
+    foreign.set("method", "cpo")
+    _settings(foreign, beta=foreign.number("beta", 0.1), nll_weight=foreign.number("cpo_alpha", 1.0))
+
+
+def _orpo(foreign: Foreign) -> None:
+    foreign.set("method", "orpo")
+    _settings(foreign, odds_weight=foreign.number("beta", 0.1))
+
+
+def _settings(foreign: Foreign, **settings: Any) -> None:
+    for name, value in settings.items():
+        foreign.set(f"settings.{name}", value)
+
+
+def _mixer(foreign: Foreign) -> None:
+    foreign.carry([("model_name_or_path", "model", str)])
+    mixer, splits = foreign.take("dataset_mixer", {}), foreign.take("dataset_splits", ["train", "test"])
+    if not isinstance(mixer, Mapping) or len(mixer) != 1:
+        raise OptionError("'dataset_mixer' should name one dataset", place=foreign.place,
+                          remedy="Join several in one file of pairs first.")  # fmt: skip
+    name, share = next(iter(mixer.items()))
+    if float(share) != 1.0:
+        foreign.note(f"dataset_mixer takes {share} of {name}; the whole of it is used here.")
+    _single_dataset(foreign, name, splits[0] if splits else None)
+    if len(splits) > 1:
+        foreign.note(f"The split '{splits[1]}' was for evaluation; here held-out pairs are drawn or given with align.")
+    foreign.ignore(("dataset_configs", "text_column"), "give the file of pairs instead")
+    if template := foreign.take("chat_template"):
+        foreign.note(
+            f"chat_template is not carried; save it in a file and give it to align ({str(template)[:40]!r}...)."
+        )
+
+
+def _single_dataset(foreign: Foreign, name: Any, split: Any) -> None:
+    if not name:
+        raise OptionError("no dataset is named", place=foreign.place, remedy="Add it, or write data by hand.")
+    foreign.set("data", str(name))
+    if split:
+        foreign.set("split", str(split))
+
+
+def _lengths(foreign: Foreign, max_length: int = 1024, max_prompt_length: int = 512) -> None:
+    longest = int(foreign.number("max_length", max_length))
+    prompt = int(foreign.number("max_prompt_length", min(max_prompt_length, longest // 2)))
+    foreign.set("pairs.max_length", longest)
+    foreign.set("pairs.max_prompt_length", prompt)
+    foreign.set("pairs.truncation", foreign.choice("truncation_mode", KEEP, "keep_end"))
+    foreign.ignore(("max_completion_length",), "each answer is cut by what max_length leaves")
+
+
+def _max_length(foreign: Foreign, longest: int) -> None:
+    foreign.set("pairs.max_length", longest)
+    foreign.set("pairs.max_prompt_length", longest // 2)
+    foreign.note(f"pairs.max_prompt_length is half of {longest}; the tool has no such option.")
+
+
+def _training(foreign: Foreign, devices: int, learning_rate: float = 5e-7) -> None:
+    """Arguments of the Trainer. A batch is counted in pairs over all devices and accumulated steps."""
+    foreign.set("optimisation.learning_rate", foreign.number("learning_rate", learning_rate))
+    foreign.carry(TRAINING)
+    if "optimisation.batch_pairs" not in foreign.options:
+        each, steps = (int(foreign.number(key, default)) for key, default in
+                       (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1)))  # fmt: skip
+        foreign.set("optimisation.batch_pairs", each * steps * devices)
+    foreign.note(
+        f"optimisation.batch_pairs is {foreign.options['optimisation.batch_pairs']} for {devices} "
+        f"device{'s' if devices > 1 else ''}; give --devices for another number."
+    )
+    foreign.set("optimisation.warmup_ratio", foreign.number("warmup_ratio"))
+    if "warmup_steps" in foreign:
+        foreign.ignore(("warmup_steps",), "give optimisation.warmup_ratio instead")
+    if "optimisation.max_steps" in foreign.options and foreign.options["optimisation.max_steps"] < 1:
+        foreign.options.pop("optimisation.max_steps")
+    if "evaluation_strategy" in foreign:
+        foreign.take("evaluation_strategy")
+        foreign.note("evaluation_strategy, called eval_strategy since transformers 4.46, is not carried.")
+    half = [key for key in ("torch_dtype", "dtype") if str(foreign.take(key, "")) in ("bfloat16", "float16")]
+    if half:
+        foreign.note(
+            "Weights were loaded in half precision. Here they are kept in float32: at these learning rates most "
+            "updates of bfloat16 weights round to nothing."
+        )
+    foreign.carry(LORA)
+    foreign.ignore(("lora_target", "lora_target_modules", "lora_target_linear", "lora_modules_to_save"),
+                   "the layers are found by structure")  # fmt: skip
+    if folder := foreign.take("output_dir"):
+        foreign.set("out", f"runs/{Path(str(folder)).name}")
+    foreign.ignore(HARDWARE, "align decides by device, or accelerate launch does")
+    foreign.ignore(BOOKKEEPING, "a run folder keeps metrics, checkpoints and evidence by itself")
