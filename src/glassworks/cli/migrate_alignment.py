@@ -18,25 +18,25 @@ from glassworks.errors import OptionError
 # transformers.TrainingArguments, which three of the tools pass through
 TRAINING: tuple[Rule, ...] = (
     ("num_train_epochs", "optimisation.epochs", float),
-    ("max_steps", "optimisation.max_steps", None),
-    ("lr_scheduler_type", "optimisation.schedule", str),
     ("weight_decay", "optimisation.weight_decay", float),
+    ("max_grad_norm", "optimisation.max_grad_norm", float),
+    ("bf16", "optimisation.bf16", lambda value: value is True or value == "auto"),
     ("gradient_checkpointing", "optimisation.gradient_checkpointing", bool),
     ("seed", "seed", int),
 )
 LORA: tuple[Rule, ...] = (
-    ("lora_r", "lora.rank", int),
-    ("lora_rank", "lora.rank", int),
-    ("lora_alpha", "lora.alpha", float),
-    ("lora_dropout", "lora.dropout", float),
+    ("lora_r", "adapter.rank", int),
+    ("lora_rank", "adapter.rank", int),
+    ("lora_alpha", "adapter.alpha", float),
 )
+SCHEDULES = ("cosine", "linear", "constant")
 HARDWARE = (
-    "bf16", "fp16", "tf32", "torch_dtype", "dtype", "attn_implementation", "gradient_checkpointing_kwargs", "deepspeed",
+    "fp16", "tf32", "torch_dtype", "dtype", "attn_implementation", "gradient_checkpointing_kwargs", "deepspeed",
     "fsdp", "fsdp_config", "ddp_timeout", "dataloader_num_workers", "preprocessing_num_workers",
     "flash_attention", "low_cpu_mem_usage", "use_flash_attention_2",
 )  # fmt: skip
 BOOKKEEPING = (
-    "do_eval", "do_train", "eval_steps", "logging_steps", "logging_first_step", "log_level", "save_steps",
+    "do_eval", "do_train", "eval_steps", "logging_steps", "logging_first_step", "log_level",
     "save_strategy", "save_total_limit", "report_to", "push_to_hub", "hub_model_id", "hub_model_revision", "run_name",
     "overwrite_output_dir", "remove_unused_columns", "per_device_eval_batch_size", "plot_loss", "overwrite_cache",
     "wandb_project", "wandb_name", "exp_prefix", "val_set_size", "evals_per_epoch", "saves_per_epoch",
@@ -59,9 +59,7 @@ def from_alignment_handbook(foreign: Foreign, devices: int) -> None:
     known[method](foreign)
     _mixer(foreign)
     foreign.set("pairs.header_in_response", True)
-    foreign.note(
-        "pairs.header_in_response is true: the official scripts train on the tokens that open the answer."
-    )
+    foreign.note("pairs.header_in_response is true: the official scripts train on the tokens that open the answer.")
     if "auto_insert_empty_system_msg" in foreign:
         foreign.set("pairs.auto_insert_empty_system_msg", bool(foreign.take("auto_insert_empty_system_msg")))
     else:
@@ -124,7 +122,7 @@ def from_llama_factory(foreign: Foreign, devices: int) -> None:
     if foreign.take("finetuning_type", "lora") != "lora":
         foreign.ignore(("lora_rank", "lora_alpha", "lora_dropout", "lora_target"), "the fine-tuning is full")
     else:
-        foreign.set("lora.rank", int(foreign.number("lora_rank", 8)))
+        foreign.set("adapter.rank", int(foreign.number("lora_rank", 8)))
     _training(foreign, devices, learning_rate=5e-5)
 
 
@@ -150,10 +148,8 @@ def from_axolotl(foreign: Foreign, devices: int) -> None:
         _max_length(foreign, int(foreign.number("sequence_len")))
     if foreign.take("adapter") is None:
         foreign.ignore(("lora_r", "lora_alpha", "lora_dropout", "lora_target_linear"), "there is no adapter")
-    foreign.carry((("num_epochs", "optimisation.epochs", float), ("lr_scheduler", "optimisation.schedule", str)))
-    foreign.set("optimisation.batch_pairs", foreign.take("micro_batch_size", 1) * devices
-                * foreign.take("gradient_accumulation_steps", 1))  # fmt: skip
-    _training(foreign, devices, learning_rate=2e-4)
+    foreign.carry([("num_epochs", "optimisation.epochs", float)])
+    _training(foreign, devices, learning_rate=2e-4, schedule="lr_scheduler", each="micro_batch_size", default=1)
 
 
 def _official_simpo(foreign: Foreign) -> None:
@@ -226,9 +222,9 @@ def _mixer(foreign: Foreign) -> None:
     name, share = next(iter(mixer.items()))
     if float(share) != 1.0:
         foreign.note(f"dataset_mixer takes {share} of {name}; the whole of it is used here.")
-    _single_dataset(foreign, name, splits[0] if splits else None)
+    _single_dataset(foreign, name, splits[0] if splits and splits[0] != "train" else None)
     if len(splits) > 1:
-        foreign.note(f"The split '{splits[1]}' was for evaluation; here held-out pairs are drawn or given with align.")
+        foreign.note(f"The split '{splits[1]}' was for evaluation; align holds out a share of the prompts, held_out.")
     foreign.ignore(("dataset_configs", "text_column"), "give the file of pairs instead")
     if template := foreign.take("chat_template"):
         foreign.note(
@@ -241,7 +237,7 @@ def _single_dataset(foreign: Foreign, name: Any, split: Any) -> None:
         raise OptionError("no dataset is named", place=foreign.place, remedy="Add it, or write data by hand.")
     foreign.set("data", str(name))
     if split:
-        foreign.set("split", str(split))
+        foreign.note(f"The split '{split}' is not carried: align takes a hub dataset's train split, or its only one.")
 
 
 def _lengths(foreign: Foreign, max_length: int = 1024, max_prompt_length: int = 512) -> None:
@@ -259,23 +255,35 @@ def _max_length(foreign: Foreign, longest: int) -> None:
     foreign.note(f"pairs.max_prompt_length is half of {longest}; the tool has no such option.")
 
 
-def _training(foreign: Foreign, devices: int, learning_rate: float = 5e-7) -> None:
-    """Arguments of the Trainer. A batch is counted in pairs over all devices and accumulated steps."""
+def _training(
+    foreign: Foreign,
+    devices: int,
+    *,
+    learning_rate: float = 5e-5,
+    schedule: str = "lr_scheduler_type",
+    each: str = "per_device_train_batch_size",
+    default: int = 8,
+) -> None:
+    """Arguments of the Trainer. A batch is counted in pairs over all devices and accumulated steps.
+
+    learning_rate, default: the tool's own. schedule, each: the tool's names of the schedule and of a device's batch.
+    """
     foreign.set("optimisation.learning_rate", foreign.number("learning_rate", learning_rate))
     foreign.carry(TRAINING)
-    if "optimisation.batch_pairs" not in foreign.options:
-        each, steps = (int(foreign.number(key, default)) for key, default in
-                       (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1)))  # fmt: skip
-        foreign.set("optimisation.batch_pairs", each * steps * devices)
-    foreign.note(
-        f"optimisation.batch_pairs is {foreign.options['optimisation.batch_pairs']} for {devices} "
-        f"device{'s' if devices > 1 else ''}; give --devices for another number."
-    )
-    foreign.set("optimisation.warmup_ratio", foreign.number("warmup_ratio"))
-    if "warmup_steps" in foreign:
-        foreign.ignore(("warmup_steps",), "give optimisation.warmup_ratio instead")
-    if "optimisation.max_steps" in foreign.options and foreign.options["optimisation.max_steps"] < 1:
-        foreign.options.pop("optimisation.max_steps")
+    micro, steps = int(foreign.number(each, default)), int(foreign.number("gradient_accumulation_steps", 1))
+    total = micro * steps * devices
+    foreign.set("optimisation.batch_size", total)
+    foreign.set("optimisation.micro_batch_size", micro)
+    foreign.note(f"A step has {total} pairs: {micro} x {steps} x {devices} devices; --devices gives another number.")
+    name = str(foreign.take(schedule, "linear" if schedule == "lr_scheduler_type" else "cosine"))
+    if name not in SCHEDULES:
+        foreign.note(f"The schedule '{name}' is not known here; cosine is used.")
+    foreign.set("optimisation.lr_scheduler", name if name in SCHEDULES else "cosine")
+    foreign.set("optimisation.warmup_ratio", foreign.number("warmup_ratio", 0.0))
+    foreign.ignore(("warmup_steps",), "give optimisation.warmup_ratio instead")
+    for key in ("max_steps", "save_steps"):
+        value = foreign.number(key)
+        foreign.set(f"optimisation.{key}", int(value) if value is not None and value >= 1 else None)
     if "evaluation_strategy" in foreign:
         foreign.take("evaluation_strategy")
         foreign.note("evaluation_strategy, called eval_strategy since transformers 4.46, is not carried.")
@@ -286,6 +294,8 @@ def _training(foreign: Foreign, devices: int, learning_rate: float = 5e-7) -> No
             "updates of bfloat16 weights round to nothing."
         )
     foreign.carry(LORA)
+    if foreign.take("lora_dropout"):
+        foreign.note("lora_dropout is not carried: adapters have no dropout, which computing a prompt once rules out.")
     foreign.ignore(("lora_target", "lora_target_modules", "lora_target_linear", "lora_modules_to_save"),
                    "the layers are found by structure")  # fmt: skip
     if folder := foreign.take("output_dir"):
