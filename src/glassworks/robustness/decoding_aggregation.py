@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,19 +37,22 @@ class Leaf(NamedTuple):
     refused: bool = False
 
 
+Reduction = Literal["sum", "median"]
 Finished = Callable[[Sequence[int]], bool]
 
 
-def aggregate(log_probs: Tensor, suppressed: Sequence[int] = ()) -> Step:
+def aggregate(log_probs: Tensor, suppressed: Sequence[int] = (), reduction: Reduction = "sum") -> Step:
     """The step of rows [passages + 1, vocab], natural logarithms, the last row the prompt without passages.
 
-    suppressed: token ids that get probability 0 in every row; the rest is scaled to 1 again.
+    suppressed: token ids that get probability 0 in every row; the rest is scaled to 1 again. reduction: median has no
+    certificate.
     """
     rows = log_probs.double() if log_probs.device.type != "mps" else log_probs
     if suppressed:
         rows = rows.index_fill(1, torch.tensor(list(suppressed), device=rows.device), -torch.inf)
         rows = rows.log_softmax(dim=-1)
-    summed = rows[:-1].exp().sum(dim=0)
+    spread = rows[:-1].exp()
+    summed = spread.sum(dim=0) if reduction == "sum" else spread.median(dim=0).values
     (first, second), (top, _) = (part.tolist() for part in summed.topk(2))
     return Step(int(top), float(first - second), int(rows[-1].argmax()))
 
@@ -83,13 +86,19 @@ def may_abstain(retained: int, budget: int, threat: Threat) -> bool:
     return retained == 0 if threat == "injection" else retained <= budget
 
 
-def decode(state: DecodingState, eta: float, finished: Finished, suppressed: Sequence[int] = ()) -> list[Step]:
+def decode(
+    state: DecodingState,
+    eta: float,
+    finished: Finished,
+    suppressed: Sequence[int] = (),
+    reduction: Reduction = "sum",
+) -> list[Step]:
     """The steps of the answer without attack. state: passages' rows and, last, the prompt without passages."""
     steps: list[Step] = []
     while not finished([emitted(step, eta) for step in steps]):
         if steps:
             state.append(emitted(steps[-1], eta))
-        steps.append(aggregate(state.log_probs, () if steps else suppressed))
+        steps.append(aggregate(state.log_probs, () if steps else suppressed, reduction))
     return steps
 
 

@@ -1,0 +1,134 @@
+"""Which questions, with which passages, gold answers and attack targets, is a defence measured on?
+
+Loaders for the official RobustRAG JSON (question, correct answer, expanded answer, incorrect answer, context), BEIR
+folders (corpus.jsonl, queries.jsonl, qrels) and JSONL questions asked of a live datastore. A question without a known
+target gets another question's answer, drawn by seed. Out: `RobustQuestion`. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from glassworks.errors import DataNotFound, MalformedRecord
+from glassworks.foundations.data import read_jsonl
+from glassworks.retrieval.corpora import read_rows
+from glassworks.retrieval.lexical import BM25Settings, build_lexical
+from glassworks.retrieval.passages import Passage, Retriever
+from glassworks.retrieval.questions import Question, read_questions
+
+
+@dataclass(frozen=True)
+class RobustQuestion:
+    """A question with its ranked passages, gold answers and the wrong answer that an attacker wants.
+
+    choices: options of a multiple-choice question, gold_choice the right one's number from 0.
+    """
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    target: str
+    passages: tuple[Passage, ...] = ()
+    choices: tuple[str, ...] = ()
+    gold_choice: int | None = None
+
+
+def read_official(path: str | Path) -> list[RobustQuestion]:
+    """The questions of an official RobustRAG data file. Raises DataNotFound or MalformedRecord."""
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataNotFound(f"cannot be read ({error.strerror})", place=str(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MalformedRecord(f"not valid JSON ({error})", place=str(path)) from None
+    if not isinstance(rows, list) or not rows:
+        raise MalformedRecord("expected a list of questions", place=str(path))
+    return [_official(row, f"{path}, question {number}", number) for number, row in enumerate(rows, start=1)]
+
+
+def _official(row: Any, place: str, number: int) -> RobustQuestion:
+    if not isinstance(row, dict) or not isinstance(row.get("question"), str):
+        raise MalformedRecord("field 'question' is missing", place=place)
+    answers = [str(answer) for key in ("correct answer", "expanded answer") for answer in _list(row.get(key))]
+    if not answers:
+        raise MalformedRecord("field 'correct answer' is missing", place=place)
+    wrong = _list(row.get("incorrect answer"))
+    gold = row.get("choices answer")
+    passages = [
+        Passage(f"{number}-{rank}#0", f"{number}-{rank}", str(one.get("text", "")), str(one.get("title", "")))
+        for rank, one in enumerate(_list(row.get("context")))
+    ]
+    return RobustQuestion(
+        str(row.get("id", number)), row["question"].strip(), tuple(dict.fromkeys(answers)),
+        str(wrong[0]) if wrong else "", tuple(passages), tuple(map(str, _list(row.get("choices")))),
+        None if gold is None else int(_list(gold)[0]),
+    )  # fmt: skip
+
+
+def read_beir(folder: str | Path, k: int) -> list[RobustQuestion]:
+    """The queries of a BEIR-style folder with their k best passages by BM25.
+
+    Answers are the query's `answers` or `metadata.answers`; where it has none, the titles of its relevant documents.
+    """
+    folder = Path(folder)
+    documents = {document.id: document for document in read_rows(folder / "corpus.jsonl")}
+    passages = {id_: Passage(f"{id_}#0", id_, document.text, document.title) for id_, document in documents.items()}
+    index = build_lexical([(id_, passage.indexed_text) for id_, passage in passages.items()], 0, BM25Settings())
+    relevant = _qrels(folder)
+    found: list[RobustQuestion] = []
+    for row in read_jsonl(folder / "queries.jsonl", ["text"]):
+        id_ = str(row.get("_id", row.get("id", len(found))))
+        nested = row.get("metadata") or {}
+        answers = _list(row.get("answers") or nested.get("answers"))
+        answers = answers or [documents[one].title for one in relevant.get(id_, ()) if one in documents]
+        ranked = tuple(passages[hit] for hit, _ in index.search(row["text"], k))
+        found.append(RobustQuestion(id_, row["text"], tuple(map(str, answers)), str(row.get("target", "")), ranked))
+    return found
+
+
+def _qrels(folder: Path) -> Mapping[str, list[str]]:
+    relevant: dict[str, list[str]] = {}
+    for file in sorted((folder / "qrels").glob("*.tsv")) if (folder / "qrels").is_dir() else []:
+        for line in file.read_text(encoding="utf-8").splitlines()[1:]:
+            query, document, score = line.split("\t")[:3]
+            if float(score) > 0:
+                relevant.setdefault(query, []).append(document)
+    return relevant
+
+
+def ask_store(questions: Sequence[Question], retriever: Retriever, k: int) -> list[RobustQuestion]:
+    """Questions with known answers and the k passages that a retriever finds for them."""
+    known = [question for question in questions if question.answers]
+    hits = retriever.retrieve([question.text for question in known], k)
+    return [
+        RobustQuestion(question.id, question.text, question.answers, "", tuple(hit.passage for hit in found))
+        for question, found in zip(known, hits, strict=True)
+    ]
+
+
+def read_live(path: str, retriever: Retriever, k: int) -> list[RobustQuestion]:
+    """The questions of a JSONL file or packaged name, asked of a store."""
+    return ask_store(read_questions(path), retriever, k)
+
+
+def with_targets(questions: Sequence[RobustQuestion], seed: int) -> list[RobustQuestion]:
+    """Every question with a target: its own, or the answer of another one that is not an answer of its own."""
+    draw = random.Random(seed)
+    answers = [question.answers[0] for question in questions if question.answers]
+    done = []
+    for question in questions:
+        own = [answer.lower() for answer in question.answers]
+        free = [a for a in answers if not any(a.lower() in gold or gold in a.lower() for gold in own)]
+        done.append(question if question.target else replace(question, target=draw.choice(free or ["Zanzibar"])))
+    return done
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,51 @@
+"""A world of made-up facts for measuring defences: questions, ranked passages, gold answers and an attacker's targets.
+
+Each question has k passages, each of them by itself gold with rate r, wrong but plausible (one of six alternatives)
+with rate w, else about something else, on which a reader abstains. Names are made of syllables and unique; wordings
+vary over five paraphrases. Everything follows from the seed. Knows no model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from glassworks.retrieval.passages import Passage
+from glassworks.robustness.question_sets import RobustQuestion
+from glassworks.robustness.scripted_reader import WORDINGS
+
+RELATIONS = ("capital", "founder", "patron saint", "largest lake", "official tree", "oldest port", "national dish")
+_STARTS = ("Ba", "Be", "Bo", "Da", "De", "Do", "Fa", "Ga", "Ka", "Ke", "La", "Lo", "Ma", "Na", "Ra", "Sa", "Ta", "Va")
+_MIDDLES = ("lim", "mor", "nar", "ren", "rov", "sal", "tan", "ver", "vik", "zan")
+_ENDS = ("a", "do", "el", "eth", "ia", "o", "or", "um", "us", "yn")
+
+
+def synthetic_questions(
+    count: int, *, k: int = 10, gold: float = 0.6, wrong: float = 0.2, seed: int = 0
+) -> list[RobustQuestion]:
+    """Questions with k passages each. gold, wrong: rates of passages, together at most 1."""
+    draw = random.Random(seed)
+    names = ["".join(parts) for parts in itertools.product(_STARTS, _MIDDLES, _MIDDLES, _ENDS)]
+    draw.shuffle(names)
+    questions = []
+    for number in range(count):
+        start = number * 9 % (len(names) - 9)
+        entity, answer, target, *alternatives = names[start : start + 9]
+        relation = draw.choice(RELATIONS)
+        passages = []
+        for rank in range(k):
+            chance = draw.random()
+            if chance < gold:
+                text = _claim(draw, relation, entity, answer)
+            elif chance < gold + wrong:
+                text = _claim(draw, relation, entity, draw.choice(alternatives))
+            else:
+                text = _claim(draw, draw.choice(RELATIONS), draw.choice(names), draw.choice(names))
+            passages.append(Passage(f"q{number}#{rank}", f"q{number}", text))
+        asked = f"What is the {relation} of {entity}?"
+        questions.append(RobustQuestion(f"q{number}", asked, (answer,), target, tuple(passages)))
+    return questions
+
+
+def _claim(draw: random.Random, relation: str, entity: str, value: str) -> str:
+    return draw.choice(WORDINGS).format(relation=relation, entity=entity, value=value)

@@ -1,0 +1,50 @@
+"""Retrievers of other libraries: LangChain's own where installed, and objects with the others' methods."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from glassworks.robustness.adapters import from_haystack, from_langchain, from_llama_index
+from glassworks.robustness.robust_rag import RobustRAG
+from glassworks.robustness.scripted_reader import ScriptedReader
+
+TEXTS = ["The capital of Ruritania is Strelsau."] * 4 + ["Glass is made of sand."]
+ASKED = "What is the capital of Ruritania?"
+
+
+def check(finder: Any) -> None:
+    answer = RobustRAG(ScriptedReader(), finder, k=5).answer(ASKED)
+    assert (answer.text, answer.citations) == ("strelsau", (1, 2, 3, 4))
+    assert RobustRAG(ScriptedReader(), finder, k=4).certify(ASKED, 0).certified
+
+
+def test_langchain_itself() -> None:
+    retrievers = pytest.importorskip("langchain_core.retrievers", reason="langchain-core is not installed")
+    from langchain_core.documents import Document
+
+    class Fixed(retrievers.BaseRetriever):  # type: ignore[name-defined, misc]
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Any]:
+            return [Document(page_content=text, metadata={"source": f"s{n}"}) for n, text in enumerate(TEXTS)]
+
+    check(from_langchain(Fixed()))
+    assert from_langchain(Fixed())(ASKED, 2)[1].document_id == "s1"
+
+
+def test_llama_index_nodes() -> None:
+    def retrieve(question: str) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(node=SimpleNamespace(get_content=lambda text=text: text, metadata={"title": ""}), score=1.0)
+            for text in TEXTS
+        ]
+
+    check(from_llama_index(SimpleNamespace(retrieve=retrieve)))
+
+
+def test_haystack_components() -> None:
+    def run(top_k: int, query: str = "", query_embedding: Any = None) -> dict[str, Any]:
+        assert query or query_embedding
+        return {"documents": [SimpleNamespace(content=text, meta={}) for text in TEXTS[:top_k]]}
+
+    check(from_haystack(SimpleNamespace(run=run)))
+    check(from_haystack(SimpleNamespace(run=run), embed=lambda text: [1.0]))

@@ -1,0 +1,57 @@
+"""Loaders: the official JSON, a BEIR folder, a live store; targets; broken files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cases.capitals import CAPITALS, write_documents, write_questions
+
+from glassworks.errors import DataNotFound, MalformedRecord
+from glassworks.retrieval.datastore import Datastore
+from glassworks.retrieval.index import index
+from glassworks.retrieval.retrievers import open_retriever
+from glassworks.robustness.question_sets import read_beir, read_live, read_official, with_targets
+
+
+def test_the_official_json(tmp_path: Path) -> None:
+    row = {
+        "question": "Which? ", "correct answer": ["A1"], "expanded answer": ["A2", "A1"], "incorrect answer": "W",
+        "context": [{"title": "T", "text": "x"}, {"title": "", "text": "y"}], "choices": ["A1", "W"],
+        "choices answer": "0",
+    }  # fmt: skip
+    file = tmp_path / "qa.json"
+    file.write_text(json.dumps([row]))
+    (question,) = read_official(file)
+    assert (question.text, question.answers, question.target, question.gold_choice) == ("Which?", ("A1", "A2"), "W", 0)
+    assert [p.indexed_text for p in question.passages] == ["T. x", "y"]
+    for text, words in (("[{}]", "question"), ("{", "JSON"), ("{}", "list"), ('[{"question": "x"}]', "correct answer")):
+        file.write_text(text)
+        with pytest.raises(MalformedRecord, match=words):
+            read_official(file)
+    with pytest.raises(DataNotFound):
+        read_official(tmp_path / "absent.json")
+
+
+def test_a_beir_folder(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "1", "title": "Wren", "text": "A small bird that sings."}\n'
+        '{"_id": "2", "title": "Owl", "text": "Hoots."}\n'
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "small bird"}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\nq\t2\t0\n")
+    (question,) = read_beir(tmp_path, 5)
+    assert question.answers == ("Wren",)
+    assert [p.document_id for p in question.passages] == ["1"]
+
+
+def test_a_live_store_and_targets(tmp_path: Path) -> None:
+    store = Datastore.open(index(str(write_documents(tmp_path / "docs")), str(tmp_path / "index")).path)
+    path = str(write_questions(tmp_path / "questions.jsonl"))
+    questions = with_targets(read_live(path, open_retriever(store), 3), seed=0)
+    assert len(questions) == len(CAPITALS)
+    assert all(question.passages for question in questions)
+    assert all(
+        question.target in CAPITALS.values() and question.target not in question.answers for question in questions
+    )
+    assert with_targets(questions, seed=5) == questions
