@@ -18,6 +18,7 @@ from glassworks.errors import UnknownName
 GROUPS: dict[str, dict[str, str]] = {
     "build": {},
     "improve": {
+        "align": "glassworks.preference.train:align",
         "check-template": "glassworks.foundations.check_template:check_template",
         "prefs sample": "glassworks.preference.sampling:prefs_sample",
         "prefs score": "glassworks.preference.scoring:prefs_score",
@@ -30,6 +31,19 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "understand": {
         "check-model": "glassworks.foundations.check_model:check_model",
+        "eliza chat": "glassworks.eliza.chat:eliza_chat",
+        "eliza compile": "glassworks.eliza.compile_verb:eliza_compile",
+        "eliza generate": "glassworks.eliza.generate:eliza_generate",
+        "eliza train": "glassworks.eliza.train:eliza_train",
+        "eliza evaluate": "glassworks.eliza.evaluate:eliza_evaluate",
+        "eliza counterfactual": "glassworks.eliza.evaluate:eliza_counterfactual",
+        "eliza probe": "glassworks.eliza.probes:eliza_probe",
+        "circuits find": "glassworks.circuits.find:find_circuit",
+        "circuits eval": "glassworks.circuits.evaluate:evaluate_circuit",
+        "circuits compare": "glassworks.circuits.evaluate:compare_circuits",
+        "circuits draw": "glassworks.circuits.draw:draw_circuit",
+        "circuits data": "glassworks.circuits.data:circuit_data",
+        "circuits toy": "glassworks.circuits.data:toy_circuit_model",
     },
     "assess": {
         "winrate alpaca": "glassworks.preference.win_rate:winrate_alpaca",

@@ -85,12 +85,15 @@ def eliza_compile(
 
 
 def check_synthetic(compiled: Compiled, script: Script, conversations: int, seed: int) -> Checked:
-    """Compare with the synthetic interpreter on random conversations."""
+    """Compare with the synthetic interpreter on random conversations, as long as the model's bounds allow."""
+    config = compiled.model.config
     forced, free = Difference(0, 0), Difference(0, 0)
     samples: list[dict[str, Any]] = []
     transcripts: list[list[str]] = []
     for number in range(conversations):
-        turns = converse(script, random_sentences(script, TURNS, seed + number))
+        turns = converse(script, random_sentences(script, min(TURNS, config.max_count), seed + number))
+        while len(transcript(turns)) > config.max_position_embeddings:
+            turns.pop()
         transcripts.append(transcript(turns))
         forced = _sum(forced, differences(compiled, transcripts[-1]))
         free = _sum(free, free_differences(compiled, turns))

@@ -1,0 +1,147 @@
+"""Verbs `eliza evaluate` and `eliza counterfactual`: does a model reply as the script does, and by which mechanism?
+
+Friedman et al. 2025 (arXiv 2407.10949), sections 4 and 5. Teacher-forced: a turn is right if every reply token from
+behind E to `.` is the most likely one; its prefix, if the first two are. By type of turn, with intervals. Edited
+transcripts tell counting from tracing; compiled models answer 100 % one way, which makes them positive controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from glassworks.eliza.counterfactuals import Edit, EditType, edits
+from glassworks.eliza.dataset import Example, read_folder_script, read_split, turns_of
+from glassworks.eliza.script import ELIZA, END
+from glassworks.errors import MalformedRecord, OptionError
+from glassworks.foundations.data import file_sha
+from glassworks.foundations.evidence import Evidence
+from glassworks.foundations.models import load_model, load_tokenizer, model_sha
+from glassworks.foundations.runs import Run
+from glassworks.foundations.statistics import proportion
+
+PREFIX = 2
+
+
+class Score(NamedTuple):
+    """One turn: its official type, whether all of the reply and its first two tokens are right."""
+
+    kind: str
+    right: bool
+    prefix: bool
+
+
+def eliza_evaluate(
+    model: str,
+    data: str,
+    out: str = "runs/eliza-evaluate",
+    split: str = "test",
+    limit: int = 200,
+    device: str = "auto",
+) -> Run:
+    """Measure how often a model replies as the script does, by type of turn.
+
+    Args:
+        model: Folder of a trained or compiled model.
+        data: Folder of `eliza generate` or of the official generator.
+        out: The run folder.
+        split: Which split: test, validation or train.
+        limit: Conversations that are measured.
+        device: auto, cpu or cuda.
+    """
+    arguments = dict(locals())
+    with Run.start(out, eliza_evaluate, arguments) as run:
+        examples = read_split(data, split, limit)
+        loaded, tokenizer = load_model(model, device=device), load_tokenizer(model)
+        scores = [score for example in examples for score in turn_scores(loaded, tokenizer, example)]
+        sha, weights = file_sha(f"{data}/{split}.csv"), model_sha(model)
+        for kind in ["all", *sorted({score.kind for score in scores})]:
+            chosen = [score for score in scores if kind in ("all", score.kind)]
+            for metric, name in (("right", "turn"), ("prefix", "prefix")):
+                share = proportion(sum(getattr(score, metric) for score in chosen), len(chosen))
+                claim = f"Share of turns with the right {'reply' if name == 'turn' else 'first two tokens'}: {kind}"
+                run.record(
+                    Evidence("eliza", claim, f"{name}_accuracy_{kind}", share.value, better="higher", n=len(chosen),
+                             interval=share.interval, setting=f"{split}, teacher-forced", data_sha=sha,
+                             model_sha=weights)
+                )  # fmt: skip
+    return run
+
+
+@torch.no_grad()
+def turn_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, example: Example) -> Iterator[Score]:
+    """The scores of a conversation's turns."""
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids(list(example.tokens))], device=model.device)
+    limit = getattr(model.config, "max_position_embeddings", ids.shape[1])
+    if ids.shape[1] > limit:
+        raise OptionError(f"a conversation of {ids.shape[1]} tokens, the model reads {limit}", place="data")
+    hits = (model(input_ids=ids).logits[0, :-1].argmax(-1) == ids[0, 1:]).tolist()
+    starts = [at for at, token in enumerate(example.tokens) if token == ELIZA]
+    for kind, start in zip(example.kinds, starts, strict=True):
+        end = example.tokens.index(END, start)
+        reply = hits[start:end]
+        yield Score(kind, all(reply), all(reply[:PREFIX]))
+
+
+def eliza_counterfactual(
+    model: str,
+    data: str,
+    out: str = "runs/eliza-counterfactual",
+    edit_type: EditType = "cycling",
+    split: str = "test",
+    limit: int = 200,
+    seed: int = 0,
+    device: str = "auto",
+) -> Run:
+    """Edit earlier replies and see whether a model's next one follows its count or its own transcript.
+
+    Args:
+        model: Folder of a trained or compiled model.
+        data: Folder of `eliza generate` or of the official generator.
+        out: The run folder.
+        edit_type: What is edited: cycling (a reply of the same template) or memory_queue (a remembered reply).
+        split: Which split: test, validation or train.
+        limit: Conversations that are looked at; not every one can be edited.
+        seed: Draws the edited rule.
+        device: auto, cpu or cuda.
+    """
+    arguments = dict(locals())
+    with Run.start(out, eliza_counterfactual, arguments) as run:
+        script = read_folder_script(data)
+        conversations = [turns_of(script, example) for example in read_split(data, split, limit)]
+        made = edits(script, conversations, edit_type, seed)
+        if not made:
+            raise MalformedRecord(f"no conversation allows a {edit_type} edit", place=f"{data}/{split}.csv")
+        loaded, tokenizer = load_model(model, device=device), load_tokenizer(model)
+        outcomes = [outcome(loaded, tokenizer, edit) for edit in made]
+        follows = "increment" if edit_type == "cycling" else "decrement"
+        for name, claim in (("same", "as if nothing were edited (counting)"), ("other", f"by {follows} (tracing)"),
+                            ("neither", "in neither way")):  # fmt: skip
+            share = proportion(outcomes.count(name), len(outcomes))
+            metric = f"{edit_type}_{follows if name == 'other' else name}"
+            run.record(
+                Evidence("eliza", f"Edited transcripts that the model continues {claim}", metric, share.value,
+                         interval=share.interval, n=len(outcomes), seed=seed, setting=split,
+                         data_sha=file_sha(f"{data}/{split}.csv"), model_sha=model_sha(model))
+            )  # fmt: skip
+    return run
+
+
+def outcome(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edit: Edit) -> str:
+    """Which reply a model prefers after an edit: same, other or neither (teacher-forced on each)."""
+    for name, reply in (("same", edit.same), ("other", edit.other)):
+        if _continues(model, tokenizer, edit.prompt, reply[1:]):
+            return name
+    return "neither"
+
+
+@torch.no_grad()
+def _continues(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[str], reply: Sequence[str]
+) -> bool:
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids([*prompt, *reply])], device=model.device)
+    chosen = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
+    return torch.equal(chosen, ids[0, len(prompt) :])

@@ -1,0 +1,40 @@
+"""The verbs `eliza evaluate` and `eliza counterfactual`: compiled models score 100 %, and 100 % one way each."""
+
+from pathlib import Path
+
+import pytest
+from cases.eliza_data import compiled_folder, data_folder
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from glassworks.eliza.dataset import Example, read_split
+from glassworks.eliza.evaluate import eliza_counterfactual, eliza_evaluate, turn_scores
+
+
+def test_a_compiled_model_is_right_everywhere(tmp_path: Path) -> None:
+    run = eliza_evaluate(compiled_folder("count"), data_folder(), str(tmp_path / "run"), limit=12)
+    figures = {item.metric: item for item in run.evidence}
+    assert all(item.value == 1 for item in run.evidence)
+    assert (figures["turn_accuracy_all"].n or 0) > 20
+    assert figures["turn_accuracy_all"].interval is not None
+
+
+def test_a_wrong_reply_is_seen() -> None:
+    model = AutoModelForCausalLM.from_pretrained(compiled_folder("count"))
+    tokenizer = AutoTokenizer.from_pretrained(compiled_folder("count"))
+    example = next(e for e in read_split(data_folder(), "test") if len(e.kinds) > 1)
+    end = example.tokens.index(".", example.tokens.index("E"))
+    broken = (*example.tokens[:end], "q", *example.tokens[end:])
+    scores = list(turn_scores(model, tokenizer, Example(broken, example.kinds)))
+    assert not scores[0].right
+    assert scores[0].prefix
+
+
+@pytest.mark.parametrize(("mechanism", "edit", "metric"), [
+    ("count", "cycling", "cycling_same"), ("count", "memory_queue", "memory_queue_same"),
+    ("trace", "cycling", "cycling_increment"), ("trace", "memory_queue", "memory_queue_decrement"),
+])  # fmt: skip
+def test_positive_controls(mechanism: str, edit: str, metric: str, tmp_path: Path) -> None:
+    run = eliza_counterfactual(compiled_folder(mechanism), data_folder(), str(tmp_path / "run"), edit)  # type: ignore[arg-type]
+    figures = {item.metric: item for item in run.evidence}
+    assert {name: item.value for name, item in figures.items()} == {name: float(name == metric) for name in figures}
+    assert (figures[metric].n or 0) >= 3
