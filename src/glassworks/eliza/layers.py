@@ -80,14 +80,17 @@ class Construction:
         return f"word:{token}" if self.has_words and token not in roles else f"tok:{token}"
 
     def words(self, choice: WordClass) -> dict[str, float]:
+        """A reading that is 1 where the word is one of a class."""
         return {self.word(token): 1.0 for token in sorted(choice)}
 
     def group(self, number: int | None) -> dict[str, float]:
+        """A reading that is 1 where the best template belongs to a group."""
         patterns = enumerate(self.machine.patterns)
         return {f"best:{t}": 1.0 for t, pattern in patterns if pattern.group == number}
 
     @cached_property
     def runs(self) -> dict[Chunk, str]:
+        """Chunks -> the flag that one ends here."""
         chunks = dict.fromkeys(chunk for pattern in self.machine.patterns for chunk in pattern.chunks)
         return {chunk: f"run:{number}" for number, chunk in enumerate(chunks)}
 
@@ -104,6 +107,7 @@ class Construction:
     # Words and runs of words
 
     def word_layers(self) -> list[LayerProgram]:
+        """Turn starts, words as they are matched, words before, and runs of words."""
         machine, first, second = self.machine, LayerProgram(), LayerProgram()
         starts = {f"tok:{token}": 1.0 for token in machine.starts}
         rewritten = {f"tok:{token}": 1.0 for token in machine.starts if token != USER}
@@ -201,6 +205,7 @@ class Construction:
     # Matching: one layer a wildcard
 
     def match_layers(self) -> list[LayerProgram]:
+        """One layer a wildcard."""
         return [self._match_layer(k) for k in range(1, self.machine.wildcards + 1)]
 
     def _match_layer(self, k: int) -> LayerProgram:
