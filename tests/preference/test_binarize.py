@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from glassworks.errors import DataNotFound, MalformedRecord, OptionError
 from glassworks.preference.binarize import Pair, Strategy, choose_pairs, prefs_binarize, split_by_prompt
+from glassworks.preference.pairs import read_pairs
 
 ANSWERS = ["a", "b", "c", "d", "a"]
 
@@ -121,3 +122,11 @@ def test_wrong_options(tmp_path: Path) -> None:
         prefs_binarize(source, str(tmp_path / "run"), held_out=1.0)
     with pytest.raises(OptionError, match="min_gap: -1"):
         prefs_binarize(source, str(tmp_path / "run"), min_gap=-1)
+
+
+@pytest.mark.parametrize("prompt", ["why?", [{"role": "system", "content": "s"}, {"role": "user", "content": "why?"}]])
+def test_training_reads_the_pairs(tmp_path: Path, prompt: Any) -> None:
+    run = prefs_binarize(written(tmp_path / "s.jsonl", [row(prompt, [2.0, 1.0])]), str(tmp_path / "run"), held_out=0)
+    (pair,), _ = read_pairs(str(run.path / "train.jsonl"))
+    turns = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    assert (pair.prompt, pair.chosen, pair.rejected) == (turns, "a", "b")

@@ -11,6 +11,7 @@ from cases.tiny_models import tiny_model
 from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 from test_judges import Handler, server  # noqa: F401
 
+from glassworks.cli.main import main
 from glassworks.errors import MalformedRecord, NotAModel
 from glassworks.preference.judges import JudgeOptions
 from glassworks.preference.ledger import Ledger
@@ -102,3 +103,25 @@ def test_rows_without_answers_are_named(tmp_path: Path) -> None:
     with pytest.raises(MalformedRecord, match=r"r.jsonl, row 2: expected at least two texts"):
         prefs_score(source, "x:y", str(tmp_path / "run"), "function")
     assert not (tmp_path / "run").exists()
+
+
+def test_three_commands_make_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = saved(tmp_path / "lm", "causal_lm", max_position_embeddings=80)
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"say {n}"}) + "\n" for n in range(6)))
+    (tmp_path / "few_es.py").write_text("def f(prompts, responses):\n    return [-len(set(r)) for r in responses]\n")
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        f"prefs sample {model} prompts.jsonl --out a --seeds [1,2,3] --temperature 1.0 --max_new_tokens 6",
+        "prefs score a/responses.jsonl few_es:f --kind function --out b",
+        "prefs binarize b/scored.jsonl --out c --held_out 0.3 --keep_truncated",
+    ]
+    for command in commands:
+        assert main(command.split()) == 0, command
+    train, test = ((tmp_path / "c" / name).read_text().splitlines() for name in ("train.jsonl", "test.jsonl"))
+    assert len(train) + len(test) >= 4
+    assert test
+    for line in train + test:
+        pair = json.loads(line)
+        assert pair["score_chosen"] > pair["score_rejected"]
+    for command in commands:  # the same commands again find everything done
+        assert main(command.split()) == 0, command

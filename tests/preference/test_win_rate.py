@@ -12,6 +12,7 @@ from test_alpaca_eval import DIFFICULTY, LENGTH_1, LENGTH_2, P
 from test_arena_hard import GAMES
 from test_judges import server  # noqa: F401
 
+from glassworks.cli.main import main
 from glassworks.errors import MalformedRecord, OptionError
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.runs import Run, is_intact
@@ -178,3 +179,19 @@ def test_mt_bench_answers_are_graded(tmp_path: Path, server: str) -> None:  # no
             lines(tmp_path / "a", answers), str(tmp_path / "bad"),
             lines(tmp_path / "q", [{**questions[0], "turns": ["a"]}]), judge=JudgeOptions(server),
         )  # fmt: skip
+
+
+def test_the_command_line_takes_every_group_of_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = [{"question_id": str(n), "choices": [{"turns": ["word " * (n + 2)]}], "model_id": "base"} for n in range(6)]
+    mine = [{**row, "model_id": "mine", "choices": [{"turns": ["# word " * (9 - n)]}]} for n, row in enumerate(base)]
+    command = (
+        f"winrate arena {judgments(tmp_path / 'j.jsonl')} --baseline {lines(tmp_path / 'b.jsonl', base)} "
+        f"--answers [{lines(tmp_path / 'a.jsonl', mine)}] --scoring.version v0.1 --scoring.style [length,header] "
+        f"--scoring.resample prompts --out {tmp_path / 'run'}"
+    )
+    assert main(command.split()) == 0
+    said = capsys.readouterr().out
+    assert "Games that mine wins against the baseline at equal style" in said
+    assert "n = 11" in said
+    assert main(["winrate", "arena", "--config", str(tmp_path / "run" / "config.yaml")]) == 0
+    assert main(["winrate", "alpaca", str(tmp_path / "none.json"), "--out", str(tmp_path / "no")]) == 2
