@@ -16,6 +16,7 @@ def test_typed_lines_until_a_goodbye(monkeypatch: pytest.MonkeyPatch, capsys: py
     talk = eliza_chat(show=True)
     assert talk.turns == (("Hello.", "HELLO. WHAT BRINGS YOU HERE"),)
     assert talk.summary() == "1 turns"
+    assert talk.as_sample() == {"question": "Hello.", "answer": "HELLO. WHAT BRINGS YOU HERE"}
     printed = capsys.readouterr().out
     assert printed.startswith("GOOD DAY. WHAT IS ON YOUR MIND\nHELLO.")
     assert "    keywords HELLO" in printed

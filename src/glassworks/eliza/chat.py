@@ -34,6 +34,11 @@ class Conversation:
 
     turns: tuple[tuple[str, str], ...]
 
+    def as_sample(self) -> dict[str, str]:
+        """The conversation as a report shows it."""
+        inputs, replies = zip(*self.turns, strict=True) if self.turns else ((), ())
+        return {"question": " / ".join(inputs), "answer": " / ".join(replies)}
+
     def summary(self) -> str:
         """How long the conversation was."""
         return f"{len(self.turns)} turns"

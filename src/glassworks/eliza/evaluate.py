@@ -8,14 +8,15 @@ transcripts tell counting from tracing; compiled models answer 100 % one way, wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from glassworks.eliza.counterfactuals import Edit, EditType, edits
 from glassworks.eliza.dataset import Example, read_folder_script, read_split, turns_of
-from glassworks.eliza.script import ELIZA, END
+from glassworks.eliza.interpreter import split_turns
+from glassworks.eliza.script import ELIZA, END, START
 from glassworks.errors import MalformedRecord, OptionError
 from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
@@ -40,6 +41,7 @@ def eliza_evaluate(
     out: str = "runs/eliza-evaluate",
     split: str = "test",
     limit: int = 200,
+    free_running: int = 0,
     device: str = "auto",
 ) -> Run:
     """Measure how often a model replies as the script does, by type of turn.
@@ -50,6 +52,7 @@ def eliza_evaluate(
         out: The run folder.
         split: Which split: test, validation or train.
         limit: Conversations that are measured.
+        free_running: Conversations that the model also holds on top of its own replies.
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
@@ -68,16 +71,50 @@ def eliza_evaluate(
                              interval=share.interval, setting=f"{split}, teacher-forced", data_sha=sha,
                              model_sha=weights)
                 )  # fmt: skip
+        if free_running:
+            own = [right for example in examples[:free_running] for right in free_turns(loaded, tokenizer, example)]
+            share = proportion(sum(own), len(own))
+            run.record(
+                Evidence("eliza", "Share of turns with the right reply, on top of the model's own replies",
+                         "free_turn_accuracy", share.value, better="higher", n=len(own), interval=share.interval,
+                         setting=f"{split}, greedy", data_sha=sha, model_sha=weights)
+            )  # fmt: skip
     return run
+
+
+@torch.no_grad()
+def free_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, example: Example) -> list[bool]:
+    """Whether each reply that the model writes greedily, on top of its own earlier ones, is the script's."""
+
+    def encode(tokens: Sequence[str]) -> list[int]:
+        return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]  # type: ignore[arg-type]
+
+    right: list[bool] = []
+    history, generate, longest = encode([START]), cast(Any, model).generate, _context(model)
+    for sentence, reply in split_turns(example.tokens):
+        history += encode([*sentence, ELIZA])
+        ids = torch.tensor([history], device=model.device)
+        room = min(2 * len(reply) + 8, longest - len(history))
+        if room < 1:
+            break
+        settings = {"max_new_tokens": room, "do_sample": False, "eos_token_id": encode([END])}
+        said = generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, len(history) :].tolist()
+        right.append(said == encode(reply[1:]))
+        history += said
+    return right
+
+
+def _context(model: PreTrainedModel) -> int:
+    """The longest sequence that a model reads."""
+    return int(getattr(model.config, "max_position_embeddings", 1 << 20))
 
 
 @torch.no_grad()
 def turn_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, example: Example) -> Iterator[Score]:
     """The scores of a conversation's turns."""
     ids = torch.tensor([tokenizer.convert_tokens_to_ids(list(example.tokens))], device=model.device)
-    limit = getattr(model.config, "max_position_embeddings", ids.shape[1])
-    if ids.shape[1] > limit:
-        raise OptionError(f"a conversation of {ids.shape[1]} tokens, the model reads {limit}", place="data")
+    if ids.shape[1] > _context(model):
+        raise OptionError(f"a conversation of {ids.shape[1]} tokens, the model reads {_context(model)}", place="data")
     hits = (model(input_ids=ids).logits[0, :-1].argmax(-1) == ids[0, 1:]).tolist()
     starts = [at for at, token in enumerate(example.tokens) if token == ELIZA]
     for kind, start in zip(example.kinds, starts, strict=True):
