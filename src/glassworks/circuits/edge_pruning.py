@@ -180,7 +180,7 @@ class _State:
             loss = loss + self.node_penalty(sampled_sparsity(n), self.node_schedule.at(step))
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(
-                f"the loss is {float(loss)}", place=f"step {step}", remedy="Lower the learning rates; the checkpoint"
+                f"the loss is {float(loss.detach())}", place=f"step {step}", remedy="Lower the learning rates; the checkpoint"
                 " of the last good step is kept.",
             )  # fmt: skip
         self.optimiser.zero_grad()
@@ -188,8 +188,8 @@ class _State:
         self._average_gradients()
         self.optimiser.step()
         self.rate.step()
-        multipliers = {f"lambda{k}": float(getattr(self.edge_penalty, f"lambda{k}")) for k in (1, 2)}
-        return {"kl": float(kl), "edge_sparsity": float(sparsity), "target": target, **multipliers}
+        multipliers = {f"lambda{k}": float(getattr(self.edge_penalty, f"lambda{k}").detach()) for k in (1, 2)}
+        return {"kl": float(kl.detach()), "edge_sparsity": float(sparsity.detach()), "target": target, **multipliers}
 
     def trained(self) -> Trained:
         """The gates as they are, and the sparsity that the deterministic ones have."""

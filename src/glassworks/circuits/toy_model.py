@@ -74,7 +74,7 @@ def train_indirect_object(
         loss.backward()
         optimiser.step()
         if log is not None and step % 50 == 0:
-            log({"step": step, "loss": float(loss)})
+            log({"step": step, "loss": float(loss.detach())})
         if float(loss) < ENOUGH:
             break
     return model.eval(), tokenizer

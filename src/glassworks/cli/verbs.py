@@ -28,6 +28,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "index": "glassworks.retrieval.index:index",
         "ask": "glassworks.retrieval.answer:ask",
         "measure": "glassworks.retrieval.evaluate:measure",
+        "answer": "glassworks.robustness.answer:answer",
+        "certify": "glassworks.robustness.evaluate:certify",
     },
     "understand": {
         "check-model": "glassworks.foundations.check_model:check_model",

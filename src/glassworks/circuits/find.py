@@ -1,0 +1,201 @@
+"""Verb `circuits find`: a model and prompt pairs in, a faithful circuit, its picture and its figures out.
+
+Check, load, search, cut to an exact count, measure beside the full model on pairs that the search did not see, draw.
+Writes circuit.json, edges.json, circuit.eap.json, mask.safetensors (Edge Pruning), and figures. Killed and run again,
+a search by Edge Pruning goes on where it was last saved and ends with the same circuit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from glassworks.circuits.attribution import Attribution
+from glassworks.circuits.claims import Measured, circuit_claims, save_curve, save_picture, training_figure
+from glassworks.circuits.edge_pruning import EdgePruning
+from glassworks.circuits.faithfulness import faithfulness_curve, measure_circuit
+from glassworks.circuits.masked_model import MaskedModel
+from glassworks.circuits.methods import Method, check_sparsity, find
+from glassworks.circuits.pairs import OnMisaligned, PairSet
+from glassworks.circuits.problem import Ablation, Problem
+from glassworks.circuits.tasks import Corruption, load_task
+from glassworks.errors import OptionError
+from glassworks.foundations.circuit import Circuit, Provenance
+from glassworks.foundations.circuit_files import write_circuit, write_eap, write_edges
+from glassworks.foundations.files import write_json, write_text
+from glassworks.foundations.models import load_model, load_tokenizer, model_sha
+from glassworks.foundations.runs import Run
+
+logger = logging.getLogger(__name__)
+
+CIRCUIT, MASK = "circuit.json", "mask.safetensors"
+SHOWN = 24
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """Which graph is searched; sparsities of two graphs do not compare.
+
+    Args:
+        embeddings: Embedding writers: 1, 2 (tokens and positions apart) or 0 (always read, not counted).
+        ungrouped: One key and value reader a query head where the model groups them.
+        checkpointing: Compute activations twice instead of keeping them.
+    """
+
+    embeddings: int = 1
+    ungrouped: bool = False
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Which pairs are searched on and judged by.
+
+    Args:
+        train: Pairs to search on, at most.
+        test: Pairs to judge by, at most; a generator makes fresh ones.
+        corruption: How indirect-object prompts are corrupted.
+        on_misaligned: Stop at a pair whose prompts differ in length, or skip and count it.
+    """
+
+    train: int = 200
+    test: int = 200
+    corruption: Corruption = "abc"
+    on_misaligned: OnMisaligned = "stop"
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.test) < 1:
+            raise OptionError("at least 1 pair is needed to search and 1 to judge", place="pairs")
+
+
+def find_circuit(
+    model: str,
+    data: str = "ioi",
+    out: str = "runs/circuit",
+    method: Method = "edge-pruning",
+    sparsity: float = 0.97,
+    ablation: Ablation = "interchange",
+    graph: GraphOptions = GraphOptions(),
+    pairs: PairOptions = PairOptions(),
+    pruning: EdgePruning = EdgePruning(),
+    attribution: Attribution = Attribution(),
+    seed: int = 42,
+    device: str = "auto",
+) -> Run:
+    """Find the edges of a model that suffice for a task, and measure how faithful they are.
+
+    Shell: glassworks circuits find gpt2 --data ioi --sparsity 0.97
+
+    Args:
+        model: Hugging Face id, folder, or packaged:NAME; the folder `model` of a run of `circuits toy`.
+        data: A task (ioi, ioi-t1, gt, gp, bool), a JSONL of clean and corrupted prompts, or a MIB CSV.
+        out: The run folder.
+        method: How edges are ranked.
+        sparsity: Share of edges that the circuit lacks, in [0, 1).
+        ablation: What an edge outside the circuit carries.
+        graph: The graph that is searched.
+        pairs: The prompts.
+        pruning: Settings of Edge Pruning.
+        attribution: Settings of the other methods.
+        seed: Draws pairs, gates and noise.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    arguments = dict(locals())
+    with Run.start(out, find_circuit, arguments) as run:
+        check_sparsity(sparsity)
+        tokenizer = load_tokenizer(model)
+        training, test = task_pairs(data, tokenizer, pairs, seed)
+        masked = load_masked(model, graph, device)
+        problem, judged = Problem(masked, training, ablation), Problem(masked, test, ablation)
+        provenance = Provenance(model, model_sha(model), "", ablation, method, data)
+        found = find(
+            problem,
+            method,
+            sparsity,
+            pruning=pruning,
+            attribution=attribution,
+            seed=seed,
+            checkpoint=run.path / MASK,
+            log=lambda line: run.log(**line),
+            provenance=provenance,
+        )
+        if found.trained is not None and found.trained.sparsity < sparsity - 0.005:
+            logger.warning(
+                "training reached sparsity %.3f; the cut at %.3f ranks gates that it did not decide. "
+                "Train longer, or raise --pruning.target above %.3f.",
+                found.trained.sparsity, sparsity, sparsity,
+            )  # fmt: skip
+        if problem.constants is not None:
+            judged.constants = problem.constants.detach()
+        _write(run, found.circuit)
+        figures = measure_circuit(judged, found.circuit.effective)
+        _samples(run, judged, found.circuit, tokenizer)
+        reached = None if found.trained is None else found.trained.sparsity
+        measured = Measured(figures, judged, found.circuit, seed, reached)
+        curve = faithfulness_curve(judged, found.circuit)
+        run.record(*circuit_claims(measured, curve))
+        write_json(run.path / "metrics.json", {name: float(values.mean()) for name, values in figures.items()})
+        save_picture(run, found.circuit)
+        save_curve(run, curve, method)
+        training_figure(run)
+    return run
+
+
+def task_pairs(
+    data: str, tokenizer: PreTrainedTokenizerBase, options: PairOptions, seed: int
+) -> tuple[PairSet, PairSet]:
+    """Pairs to search on and pairs to judge by; a generator's do not overlap, a file's own split is kept."""
+    training, test = load_task(
+        data,
+        tokenizer,
+        options.train + options.test,
+        seed=seed,
+        corruption=options.corruption,
+        on_misaligned=options.on_misaligned,
+    )
+    for part in {id(training): training, id(test): test}.values():
+        if part.skipped:
+            logger.warning("%s: %d pairs are not aligned and were left out", data, part.skipped)
+    if training is not test:
+        return training.take(0, options.train), test.take(0, options.test)
+    if len(training) < options.train + options.test:
+        logger.warning("%s: %d pairs serve for the search and for judging alike", data, len(training))
+        return training.take(0, options.train), test.take(0, options.test)
+    return training.take(0, options.train), training.take(options.train, options.train + options.test)
+
+
+def load_masked(
+    model: str, graph: GraphOptions, device: str, dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+) -> MaskedModel:
+    """The gated model. Raises the errors of loading, and UnsupportedArchitecture."""
+    loaded = load_model(model, device=device, dtype=dtype)
+    return MaskedModel(
+        loaded, embeddings=graph.embeddings, ungrouped=graph.ungrouped, checkpointing=graph.checkpointing
+    )
+
+
+def _write(run: Run, circuit: Circuit) -> None:
+    write_circuit(run.path / CIRCUIT, circuit)
+    write_edges(run.path / "edges.json", circuit)
+    if circuit.graph.embeddings:
+        write_eap(run.path / "circuit.eap.json", circuit)
+
+
+def _samples(run: Run, problem: Problem, circuit: Circuit, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Prompts with the answers of the full model and of the circuit."""
+    prepared = problem.prepare(range(min(SHOWN, len(problem))))
+    gates = circuit.effective.to(problem.masked.ones())
+    logits, lines = problem.logits(prepared, gates), []
+    choices = None if problem.choices is None else problem.choices.tolist()
+    for at in range(len(prepared.full)):
+        row, column = int(prepared.batch.at.rows[at]), int(prepared.batch.at.columns[at])
+        answers = [int(side[at].argmax()) for side in (prepared.full, logits)]
+        words = [tokenizer.decode([choices[answer] if choices else answer]) for answer in answers]
+        prompt = tokenizer.decode(prepared.batch.clean[row, : column + 1].tolist())
+        expected = tokenizer.decode([int(prepared.batch.targets[at])])
+        lines.append({"prompt": prompt, "expected": expected, "full model": words[0], "circuit": words[1]})
+    write_text(run.path / "samples.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
