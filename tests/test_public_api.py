@@ -24,6 +24,8 @@ def test_names_of_commands_and_functions() -> None:
         "index",
         "ask",
         "measure",
+        "answer",
+        "certify",
         "check-model",
         "eliza chat",
         "eliza compile",

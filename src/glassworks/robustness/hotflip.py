@@ -72,7 +72,7 @@ class _Attack:
         self.table: Any = transformer.auto_model.get_input_embeddings()
         self.special = torch.tensor(self.tokenizer.all_special_ids)
         with torch.no_grad():
-            self.query = model.encode_query([question], convert_to_tensor=True, show_progress_bar=False)[0].detach()
+            self.query = model.encode_query([question], convert_to_tensor=True, show_progress_bar=False)[0].clone()
 
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
