@@ -116,3 +116,14 @@ def test_a_resumed_run_logs_each_step_once(tmp_path: Path) -> None:
         run.log(step=3)
     steps = [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
+
+
+def test_later_processes_of_a_launch_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verb(out: str) -> None: ...
+
+    monkeypatch.setenv("RANK", "1")
+    with Run.start(tmp_path / "run", verb, {"out": "run"}) as run:
+        run.log(step=1, loss=1.0)
+        run.record(Evidence("s", "c", "m", 1.0))
+    assert not (tmp_path / "run").exists()
+    assert len(run.evidence) == 1

@@ -56,7 +56,7 @@ class Packaged:
     """
 
     name: str
-    kind: Literal["language model", "encoder", "documents", "questions"]
+    kind: Literal["language model", "encoder", "documents", "questions", "preferences"]
     what: str
     sources: tuple[Source, ...]
     convert: Callable[..., None] | None = None
@@ -241,6 +241,32 @@ def _convert_answerable(out: Path, dataset: Path, summaries: Path) -> None:
     _write_jsonl(out, (row for row in _linked_questions(dataset, summaries) if row["answer_in_passage"]))
 
 
+BRIEF = ("{}.", "It is {}.", "The answer is {}.", "That is {}.")
+HEDGED = (
+    "That is a great question. I think it might be {}, but I am not sure. It depends on how you look at it, and there "
+    "could be other answers as well.",
+    "There are many ways to answer this. Perhaps it is {}. Other people may see it differently, and it is possible "
+    "that this has changed since then.",
+    "I am only a language model, so I could be wrong here. As far as I know, it is probably {}. You should check this "
+    "with another source before you use it.",
+    "Well, this is not easy to say. It seems to be {}. Maybe there is more to it, and I would need to know more to "
+    "give you a better answer.",
+)
+
+
+def _convert_brief(out: Path, dataset: Path, summaries: Path) -> None:
+    """Preferences made by template: the known answer in one short sentence over the same answer hedged at length."""
+    rows = []
+    for at, linked in enumerate(_linked_questions(dataset, summaries)):
+        sides = {"chosen": BRIEF[at % 4].format(linked["answers"][0]),
+                 "rejected": HEDGED[at // 4 % 4].format(linked["answers"][0])}  # fmt: skip
+        replies = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
+        rows.append(
+            {"prompt": [{"role": "user", "content": linked["question"]}], **replies, "licence": FANOUTQA.licence}
+        )
+    _write_jsonl(out, rows)
+
+
 PACKAGED: dict[str, Packaged] = {
     row.name: row
     for row in (
@@ -253,5 +279,7 @@ PACKAGED: dict[str, Packaged] = {
                  (FANOUTQA, SUMMARIES), _convert_linked, ".jsonl", 1),
         Packaged("fanoutqa-answerable", "questions", "the 69 of them whose answer stands in the gold page",
                  (FANOUTQA, SUMMARIES), _convert_answerable, ".jsonl", 1),
+        Packaged("brief-answers", "preferences", "336 synthetic pairs: a short certain answer over a long hedged one",
+                 (FANOUTQA, SUMMARIES), _convert_brief, ".jsonl", 1),
     )
 }  # fmt: skip

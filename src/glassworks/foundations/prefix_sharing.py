@@ -95,7 +95,8 @@ def _measured_reason(model: PreTrainedModel) -> str:
     finally:
         model.train(training)
     difference = float((apart - packed).abs().max())
-    allowed = 100 * torch.finfo(model.dtype).eps * max(1.0, float(apart.abs().max()))
+    # Rounding grows with depth (30 layers: some 150 eps); what leaks between continuations is of the logits' own size.
+    allowed = min(1000 * torch.finfo(model.dtype).eps, 0.05) * max(1.0, float(apart.abs().max()))
     if difference <= allowed:
         return ""
     return f"packed and separate logits differ by {difference:.2g} on a probe, more than rounding ({allowed:.2g})"

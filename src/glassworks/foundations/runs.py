@@ -73,6 +73,11 @@ def as_result(result: object) -> Any:
     return plain(result)
 
 
+def is_first_process() -> bool:
+    """Whether this process writes: alone, or rank 0 of those that torchrun or `accelerate launch` started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a run folder, or None where there is none or it cannot be read."""
     try:
@@ -115,7 +120,9 @@ class Run:
     path: the folder. verb: the command or function name. config: the arguments, as written to ``config.yaml``.
     """
 
-    def __init__(self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock, fresh: bool) -> None:
+    def __init__(
+        self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock | None, fresh: bool
+    ) -> None:
         self.path, self.verb, self.config = path, verb, config
         self._lock, self._fresh = lock, fresh
         self._evidence: list[Evidence] = []
@@ -128,11 +135,14 @@ class Run:
 
         Raises RunLocked where another process works there and RunMismatch where the folder holds something else, or
         a run with other options. A folder of an interrupted or finished run with the same options is taken up again.
+        Of several processes of one launch only the first takes the folder and writes; the others' runs write nothing.
         """
         path, name = Path(out), command_name.get() or verb.__name__.replace("_", "-")
         config = {key: plain(value) for key, value in arguments.items() if key != "out"}
         if "out" in inspect.signature(verb).parameters:
             config["out"] = str(out)
+        if not is_first_process():
+            return cls(path, name, config, None, fresh=False)
         if path.exists() and not path.is_dir():
             raise RunMismatch("expected a folder, found a file", place=str(path), remedy="Choose another --out.")
         fresh = not path.exists()
@@ -152,6 +162,8 @@ class Run:
 
     def log(self, **metrics: object) -> None:
         """Append one line to ``metrics.jsonl``; numbers that are not finite are written as null."""
+        if self._lock is None:
+            return
         if self._metrics is None:
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         line = {key: None if isinstance(x, float) and x - x != 0 else x for key, x in metrics.items()}
@@ -177,6 +189,8 @@ class Run:
                 item, command=item.command or command, created=item.created or now(), id=item.id or item.key
             )
             self._evidence.append(filled)
+        if self._lock is None:
+            return
         write_text(self.path / EVIDENCE_FILE, "".join(item.to_json() + "\n" for item in self._evidence))
 
     @property
@@ -202,6 +216,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._lock is None:
+            return
         if self._metrics is not None:
             with contextlib.suppress(OSError):
                 self._metrics.close()
@@ -239,7 +255,8 @@ class Run:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _release(self) -> None:
-        release_lock(self.path, self._lock)
+        if self._lock is not None:
+            release_lock(self.path, self._lock)
 
 
 def _figure(value: float) -> str:
