@@ -57,7 +57,7 @@ class Prepared:
     @property
     def classes(self) -> int:
         """Number of labels."""
-        return int(self.model.config.num_labels)
+        return int(self.model.config.num_labels or 0)
 
     def encode_cases(self, cases: Sequence[Case]) -> dict[str, Encoded]:
         """Each case's tokens by name; labels and counterparts are checked first."""
