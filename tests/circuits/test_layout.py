@@ -1,5 +1,7 @@
 """Places of nodes: rows upwards, nobody on top of another."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,4 +34,4 @@ def test_edges_go_up_and_nodes_do_not_overlap(edges: set[Edge]) -> None:
         by_row.setdefault(y, []).append(x)
     for places in by_row.values():
         places.sort()
-        assert all(b - a >= NODE_WIDTH + GAP - 1e-6 for a, b in zip(places, places[1:], strict=False))
+        assert all(b - a >= NODE_WIDTH + GAP - 1e-6 for a, b in pairwise(places))

@@ -61,7 +61,8 @@ def test_page_of_300_edges_shows_without_errors(tmp_path: Path) -> None:
     with open_page(file) as page:
         assert page.messages == []
         assert page.evaluate("document.querySelectorAll('path.edge').length") == 300
-        overlapping = """(() => { const boxes = [...document.querySelectorAll('rect')].map(r => r.getBoundingClientRect());
+        overlapping = """(() => { const boxes = [...document.querySelectorAll('rect')]
+            .map(r => r.getBoundingClientRect());
             return boxes.filter((a, i) => boxes.some((b, j) => i < j && a.left < b.right && b.left < a.right
                 && a.top < b.bottom && b.top < a.bottom)).length })()"""
         assert page.evaluate(overlapping) == 0

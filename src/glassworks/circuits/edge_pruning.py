@@ -180,7 +180,7 @@ class _State:
             loss = loss + self.node_penalty(sampled_sparsity(n), self.node_schedule.at(step))
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(
-                f"the loss is {float(loss.detach())}", place=f"step {step}", remedy="Lower the learning rates; the checkpoint"
+                f"the loss is {loss.item()}", place=f"step {step}", remedy="Lower the learning rates; the checkpoint"
                 " of the last good step is kept.",
             )  # fmt: skip
         self.optimiser.zero_grad()
