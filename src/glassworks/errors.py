@@ -21,6 +21,7 @@ keeps its traceback.
     │   ├── MalformedRecord      a record cannot be parsed or lacks a field; file:line
     │   ├── NoDocuments          a documents folder holds nothing that can be read
     │   ├── UnreadableDocument   a document's bytes are not what its name says
+    │   ├── InvalidPair          a preference row whose sides are equal, empty or answer different prompts
     │   └── GraphMismatch        a circuit or edge file belongs to another computation graph
     ├── DatastoreError
     │   ├── DatastoreNotFound    no datastore at this address
@@ -151,6 +152,14 @@ class NoDocuments(DataError):
 
 class UnreadableDocument(DataError):
     """A document's bytes are not what its name says."""
+
+
+class InvalidPair(DataError):
+    """A row that cannot be a preference. reason: what is wrong, in words that do not name the row."""
+
+    def __init__(self, reason: str, place: str, remedy: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason, place=place, remedy=remedy or "Mend the row, or pass --pairs.on_invalid drop.")
 
 
 class GraphMismatch(DataError):

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from cases.tokenizers import chat_tokenizer
 
-from glassworks.errors import MalformedRecord, OptionError
+from glassworks.errors import InvalidPair, MalformedRecord, OptionError
 from glassworks.foundations.chat import TurnTokens
 from glassworks.preference.pairs import (
-    InvalidPair,
     PairFormat,
     Preparation,
     pair_of,

@@ -11,11 +11,10 @@ import torch
 from cases.tiny_models import tiny_model
 from cases.tokenizers import chat_tokenizer
 
-from glassworks.errors import OptionError, UnknownName
+from glassworks.errors import InvalidPair, OptionError, UnknownName
 from glassworks.foundations.models import load_model, load_tokenizer
 from glassworks.foundations.runs import Run, is_intact
 from glassworks.preference import train as module
-from glassworks.preference.pairs import InvalidPair
 from glassworks.preference.train import Adapter, Optimisation, align
 from glassworks.preference.trial import Trial
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from glassworks.errors import DataError, OptionError
+from glassworks.errors import InvalidPair, OptionError
 from glassworks.foundations.chat import Message, TurnTexts, TurnTokens, encode_turn, truncate, turn_texts
 from glassworks.foundations.data import check_messages
 from glassworks.foundations.rows import load_rows
@@ -88,14 +88,6 @@ class Preparation:
         parts = [f"{self.kept} pairs", f"{self.prompts_cut} prompts and {self.responses_cut} responses cut"]
         parts += [f"{count} rows dropped: {reason}" for reason, count in sorted(self.dropped.items())]
         return "; ".join(parts)
-
-
-class InvalidPair(DataError):
-    """A row that cannot be a preference. reason: what is wrong, in words that do not name the row."""
-
-    def __init__(self, reason: str, place: str, remedy: str = "") -> None:
-        self.reason = reason
-        super().__init__(reason, place=place, remedy=remedy or "Mend the row, or pass --pairs.on_invalid drop.")
 
 
 def read_pairs(
