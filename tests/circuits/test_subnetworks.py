@@ -34,7 +34,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def searched(toy: Path) -> Path:
     return search_subnetworks(
         str(toy / "checkpoints/step-20"), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"),
-        str(toy.parent / "search"), sparsity="0.3,0.5", seeds=2, config=QUICK, limit=20,
+        str(toy.parent / "search"), sparsity="0.3,0.5", seeds=2, settings=QUICK, limit=20,
     ).path  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_ablations_attention_and_sizes(toy: Path, searched: Path, tmp_path: Path
     assert {"attention_overlap", "attention_counterfactual"} <= values(run.path).keys()
     run = effective_sizes(
         str(toy / "checkpoints"), str(toy / "train.jsonl"), evaluation, str(tmp_path / "sizes"), sparsity="0.3,0.6",
-        config=QUICK, limit=20,
+        settings=QUICK, limit=20,
     )  # fmt: skip
     about = json.loads((run.path / "effective-size.json").read_text())
     assert set(about["sizes"]["in domain"]) == {"10", "20"}
@@ -123,7 +123,7 @@ def test_bad_input_is_refused_before_any_work(toy: Path, searched: Path, tmp_pat
     with pytest.raises(OptionError, match="no list of numbers"):
         numbers("half")
     with pytest.raises(OptionError, match="exclude each other"):
-        search_subnetworks("m", "d", "e", preset="heuristic-core-2024", config=QUICK)
+        search_subnetworks("m", "d", "e", preset="heuristic-core-2024", settings=QUICK)
     with pytest.raises(OptionError, match="expected at least 1"):
         search_subnetworks("m", "d", "e", seeds=0)
     with pytest.raises(OptionError, match="were found in weights"):

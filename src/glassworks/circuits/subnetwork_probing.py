@@ -113,7 +113,7 @@ def effective_sizes(
     seeds: int = 1,
     first_seed: int = 42,
     margin: float = MARGIN,
-    config: SearchConfig = SearchConfig(),
+    settings: SearchConfig = SearchConfig(),
     limit: int | None = None,
     device: str = "auto",
 ) -> Run:
@@ -130,7 +130,7 @@ def effective_sizes(
         seeds: searches a sparsity; with two or more the core of each checkpoint is compared with the last one's.
         first_seed: the first seed.
         margin: accuracy that a faithful subnetwork may lose.
-        config: how gates are trained.
+        settings: how gates are trained.
         limit: training examples and examples a case at most.
         device: auto, cpu or cuda.
     """
@@ -147,7 +147,7 @@ def effective_sizes(
             batches = (training.batch(chosen) for chosen in training.buckets(256))
             means = collect_means(prepared.parts, batches, data_sha=training.sha)
             found = search(
-                prepared.parts, training, targets, range(first_seed, first_seed + seeds), config=config, means=means,
+                prepared.parts, training, targets, range(first_seed, first_seed + seeds), config=settings, means=means,
                 folder=run.path / f"states-{step}",
             )  # fmt: skip
             with gated(prepared.parts, means) as gates:

@@ -93,7 +93,7 @@ def search_subnetworks(
     first_seed: int = 42,
     ablation: Ablation = "mean",
     preset: Preset = "default",
-    config: SearchConfig = SearchConfig(),
+    settings: SearchConfig = SearchConfig(),
     limit: int | None = None,
     device: str = "auto",
 ) -> Run:
@@ -110,8 +110,8 @@ def search_subnetworks(
         seeds: how many searches a sparsity.
         first_seed: the first seed; the others follow.
         ablation: what replaces a removed unit: its mean, zero, or its value in the row before (resample).
-        preset: heuristic-core-2024 uses the published settings instead of config.
-        config: how gates are trained.
+        preset: heuristic-core-2024 uses the published settings instead of these.
+        settings: how gates are trained.
         limit: training examples and examples a case at most.
         device: auto, cpu or cuda.
     """
@@ -119,8 +119,8 @@ def search_subnetworks(
     targets = numbers(sparsity)
     if seeds < 1:
         raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
-    if preset != "default" and config != SearchConfig():
-        raise OptionError("a preset and settings of one's own exclude each other", place="config")
+    if preset != "default" and settings != SearchConfig():
+        raise OptionError("a preset and settings of one's own exclude each other", place="settings")
     prepared, cases = prepare(model, device), read_cases(evaluation, limit=limit)
     encoded = prepared.encode_cases(cases)
     training = encode(read_examples(data, limit=limit), prepared.tokenizer, max_length=prepared.max_length)
@@ -134,7 +134,7 @@ def search_subnetworks(
         every_seed = range(first_seed, first_seed + seeds)
         found = [
             one
-            for group in _groups(targets, preset, config)
+            for group in _groups(targets, preset, settings)
             for one in search(
                 prepared.parts, training, group[0], every_seed, config=group[1], means=means, ablation=ablation,
                 folder=states, log=lambda record: run.log(**record),
