@@ -17,6 +17,7 @@ def test_version_is_the_installed_one() -> None:
 
 def test_names_of_commands_and_functions() -> None:
     assert list(VERBS) == [
+        "align",
         "check-template",
         "prefs sample",
         "prefs score",
@@ -34,6 +35,12 @@ def test_names_of_commands_and_functions() -> None:
         "eliza evaluate",
         "eliza counterfactual",
         "eliza probe",
+        "circuits find",
+        "circuits eval",
+        "circuits compare",
+        "circuits draw",
+        "circuits data",
+        "circuits toy",
         "subnetworks toy",
         "subnetworks search",
         "subnetworks evaluate",

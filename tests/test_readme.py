@@ -21,5 +21,7 @@ def test_the_first_block_is_the_two_commands() -> None:
 
 
 def test_every_command_named_is_a_verb() -> None:
-    named = set(re.findall(r"`glassworks ([a-z-]+) ", TEXT))
+    named = set()
+    for first, second in re.findall(r"`glassworks ([a-z-]+)(?: ([a-z/-]+)`)?", TEXT):
+        named |= {f"{first} {word}" for word in second.split("/")} if second else {first}
     assert named == set(VERBS) - {"completion"}

@@ -56,7 +56,7 @@ def help_text() -> str:
     for group, verbs in GROUPS.items():
         if verbs:
             lines += ["", f"{group}: {GOALS[group]}"]
-            lines += [f"  {command:<18}{summary_line(command)}" for command in verbs]
+            lines += [f"  {command:<28}{summary_line(command)}" for command in verbs]
     lines += [
         "",
         "glassworks COMMAND --help shows a command's options; --config FILE reads them from YAML,",
