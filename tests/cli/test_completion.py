@@ -1,5 +1,6 @@
 """The completion script is shell code that knows every command and option."""
 
+import re
 import shutil
 import subprocess
 
@@ -15,10 +16,13 @@ def test_bash_accepts_the_script_and_completes_a_command() -> None:
     asked = script + "\nCOMP_WORDS=(glassworks che); COMP_CWORD=1; _shtab_glassworks; echo ${COMPREPLY[@]}"
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
     assert set(done.stdout.split()) == {"check-template", "check-model"}, done.stderr
+    asked = script + "\nCOMP_WORDS=(glassworks circuits d); COMP_CWORD=2; _shtab_glassworks; echo ${COMPREPLY[@]}"
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == {"draw", "data"}, done.stderr
 
 
 def test_every_command_and_option_is_in_it() -> None:
     script = completion("zsh").script
     for command in VERBS:
-        assert command in script
+        assert f"_shtab_glassworks_{re.sub('[ -]', '_', command)}_options=(" in script
     assert "--chunk_words" in script

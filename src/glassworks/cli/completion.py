@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from glassworks.cli.parsing import build_parser
 from glassworks.cli.verbs import VERBS, load_verb, summary_line
@@ -37,11 +37,14 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> CompletionScript:
         raise MissingDependency("shtab", "completion") from None
     parser = argparse.ArgumentParser(prog="glassworks")
     commands = parser.add_subparsers()
+    groups: dict[str, Any] = {}  # of two-word commands: the first word -> its own commands
     for command in VERBS:
-        words = command.split()
+        first, _, second = command.partition(" ")
         verb = build_parser(command, load_verb(command))
-        name = words[0] if len(words) == 1 else command.replace(" ", "-")
-        target = commands.add_parser(name, help=summary_line(command))
+        if second and first not in groups:
+            groups[first] = commands.add_parser(first, help=f"{first} ...").add_subparsers()
+        among = groups[first] if second else commands
+        target = among.add_parser(second or first, help=summary_line(command))
         for action in verb._actions:
             flags = [text for text in action.option_strings if text not in {"-h", "--help"}]
             if flags:
