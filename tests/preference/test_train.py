@@ -123,7 +123,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
         ({"settings": {"gamma": 1.0, "gamma_beta_ratio": 0.5}}, OptionError, "two ways"),
         ({"optimisation": Optimisation(batch_size=6, micro_batch_size=4)}, OptionError, "multiple of"),
         ({"trial": Trial("glassworks.preference.brevity:nothing")}, OptionError, "cannot be imported"),
-        ({"adapter": Adapter(rank=-1)}, OptionError, "rank >= 1"),
+        ({"adapter": Adapter(rank=-1)}, OptionError, "rank and alpha of at least 0"),
+        (
+            {"adapter": Adapter(rank=4), "optimisation": Optimisation(batch_size=8, fsdp=True)},
+            OptionError,
+            "sharded",
+        ),
         ({"held_out": 1.0}, OptionError, "held_out"),
         ({"device": "tpu"}, OptionError, "unknown device"),
     ],

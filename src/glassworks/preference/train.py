@@ -99,12 +99,21 @@ class Adapter:
     alpha: float = 0.0
     target_modules: str = "all-linear"
 
-    def config(self) -> peft.LoraConfig:
-        """peft's configuration; without dropout, which shared prompts rule out. Raises OptionError."""
-        if self.rank < 1 or self.alpha < 0:
+    def check(self, fsdp: bool) -> None:
+        """Raises OptionError for values out of range, or for an adapter where weights are sharded."""
+        if self.rank < 0 or self.alpha < 0:
             raise OptionError(
-                f"expected rank >= 1 and alpha >= 0, received {self.rank} and {self.alpha:g}", place="--adapter"
+                f"expected rank and alpha of at least 0, received {self.rank} and {self.alpha:g}", place="--adapter"
             )
+        if self.rank and fsdp:
+            raise OptionError(
+                "adapters are merged at the end, which sharded weights do not allow",
+                place="--optimisation.fsdp",
+                remedy="An adapter needs little memory: launch without fsdp.",
+            )
+
+    def config(self) -> peft.LoraConfig:
+        """peft's configuration; without dropout, which shared prompts rule out."""
         names = [name.strip() for name in self.target_modules.split(",")]
         return peft.LoraConfig(
             r=self.rank,
@@ -161,12 +170,7 @@ def align(
         chosen = settings_of(method, settings)
         optimisation.check(PartialState().num_processes)
         trial.check()
-        if adapter.rank != 0 and adapter.config() and optimisation.fsdp:
-            raise OptionError(
-                "adapters are merged at the end, which sharded weights do not allow",
-                place="--optimisation.fsdp",
-                remedy="An adapter needs little memory: launch without fsdp.",
-            )
+        adapter.check(optimisation.fsdp)
         pick_device(device)
         resolve_model(model)
         tokenizer = load_tokenizer(model)
@@ -176,9 +180,10 @@ def align(
         before = held_out_log_probs(policy, prepared.held_out)
         prompts = trial_prompts(prepared.held_out_pairs, trial) if trial.reward else []
         answers = answer_prompts(policy, tokenizer, prompts, trial) if prompts else None
-        examples = _examples(prepared.train, policy, model, tokenizer, pairs, method, run)
+        weights = model_sha(model)
+        examples = _examples(prepared.train, policy, weights, tokenizer, pairs, method, run)
         trained = _train(run, policy, tokenizer, examples, method, chosen, optimisation, adapter, seed, device)
-        common = {"model_sha": model_sha(model), "data_sha": _data_sha(data)}
+        common = {"model_sha": weights, "data_sha": _data_sha(data)}
         _record(run, before, trained, prepared, method, chosen, {**common, "artefact": MODEL})
         if answers is not None and is_first_process():
             now = answer_prompts(trained, tokenizer, prompts, trial)
@@ -204,7 +209,7 @@ def _prepare(data: str, tokenizer: PreTrainedTokenizerBase, form: PairFormat, he
 def _examples(
     pairs: Sequence[TokenizedPair],
     policy: PreTrainedModel,
-    model: str,
+    weights: str,
     tokenizer: PreTrainedTokenizerBase,
     form: PairFormat,
     method: str,
@@ -214,7 +219,7 @@ def _examples(
     chosen = method_of(method)
     if not chosen.needs_reference:
         return [Example(pair) for pair in pairs]
-    key = reference_key(model_sha(model), tokenizer, form)
+    key = reference_key(weights, tokenizer, form)
     with PartialState().main_process_first():  # the others read what the first has written
         return with_reference(pairs, policy, key, run.path / REFERENCE, mismatched=chosen.needs_mismatch)
 

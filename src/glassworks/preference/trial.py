@@ -72,7 +72,7 @@ def answer_prompts(
     answers = [one.text for one in written]
     turns = [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in prompts]
     scores = FunctionScorer(trial.reward).score(turns, [[text] for text in answers])
-    return Outcome(answers, [float(row[0] or 0.0) for row in scores])
+    return Outcome(answers, [score for row in scores for score in row if score is not None])
 
 
 def record_trial(
