@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases.win_rate_oracles import GAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,6 @@ from glassworks.preference.arena_hard import (
     tally,
 )
 
-GAMES = [("A>B", "B>A"), ("B>>A", "A>B"), ("A=B", "A=B"), ("A>>B", "B>>A"), ("B>A", "A>>B"), (None, "A>B")]
 VERDICTS = st.sampled_from(["A>>B", "A>B", "A=B", "B>A", "B>>A"])
 
 

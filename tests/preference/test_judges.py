@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cases.judge_server import Handler
 from cases.tiny_models import tiny_model
 from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 
@@ -27,41 +23,6 @@ from glassworks.preference.judges import (
 from glassworks.preference.ledger import Ledger
 
 PROMPTS = [[{"role": "user", "content": f"judge {n}"}] for n in (1, 2, 1)]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Says 'verdict on: <prompt>' and prefers M by 3 to 1."""
-
-    requests: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append(body)
-        text = f"verdict on: {body['messages'][-1]['content']}"
-        choice: dict[str, Any] = {"finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        top = [{"token": "M", "logprob": -0.2876820724517809}, {"token": "m", "logprob": -1.3862943611198906}]
-        choice["logprobs"] = {"content": [{"token": "M", "logprob": -0.28, "top_logprobs": top}]}
-        reply = json.dumps({"choices": [choice]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(reply)))
-        self.end_headers()
-        self.wfile.write(reply)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.delenv("GLASSWORKS_API_KEY", raising=False)
-    Handler.requests = []
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_address[1]}#judge"
-    running.shutdown()
-    running.server_close()
-    thread.join()
 
 
 def test_a_server_judges_each_prompt_once_and_its_record_judges_again(server: str, tmp_path: Path) -> None:

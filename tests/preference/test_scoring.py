@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases.judge_server import Handler
 from cases.tiny_models import tiny_model
 from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
-from test_judges import Handler, server  # noqa: F401
 
 from glassworks.cli.main import main
 from glassworks.errors import MalformedRecord, NotAModel
@@ -64,7 +64,7 @@ def test_a_language_model_is_no_reward_model(tmp_path: Path) -> None:
         prefs_score(written(tmp_path / "r.jsonl", ROWS), model, str(tmp_path / "run"))
 
 
-def test_a_server_ranks_and_a_template_lets_it_grade(tmp_path: Path, server: str) -> None:  # noqa: F811
+def test_a_server_ranks_and_a_template_lets_it_grade(tmp_path: Path, server: str) -> None:
     source = written(tmp_path / "r.jsonl", ROWS)
     ranked = prefs_score(source, server, str(tmp_path / "pairs"), "pairwise")
     # The server likes what is shown second, so both orders cancel out.

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_alpaca_eval import DIFFICULTY, LENGTH_1, LENGTH_2, P
-from test_arena_hard import GAMES
-from test_judges import server  # noqa: F401
+from cases.win_rate_oracles import DIFFICULTY, GAMES, LENGTH_1, LENGTH_2, P
 
 from glassworks.cli.main import main
 from glassworks.errors import MalformedRecord, OptionError
@@ -57,7 +55,7 @@ def test_recorded_annotations_give_the_oracle(tmp_path: Path) -> None:
     assert len((run.path / "samples.jsonl").read_text().splitlines()) == 12
 
 
-def test_outputs_are_judged_by_a_server_and_by_its_record(tmp_path: Path, server: str) -> None:  # noqa: F811
+def test_outputs_are_judged_by_a_server_and_by_its_record(tmp_path: Path, server: str) -> None:
     ours, theirs = (
         lines(tmp_path / f"{name}.json", [
             {"instruction": f"i{n}", "output": f"{name} {n}", "generator": name} for n in range(12)
@@ -130,7 +128,7 @@ def test_arena_style_control_reads_the_answers(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_arena_answers_are_judged(tmp_path: Path, server: str) -> None:  # noqa: F811
+def test_arena_answers_are_judged(tmp_path: Path, server: str) -> None:
     rows = [{"uid": "u", "model": "mine", "messages": [{"role": "assistant", "content": "[[B>A]] x"}]}]
     source = lines(tmp_path / "a.jsonl", rows)
     base = lines(
@@ -164,7 +162,7 @@ def test_mt_bench_grades_by_turn_and_category(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_mt_bench_answers_are_graded(tmp_path: Path, server: str) -> None:  # noqa: F811
+def test_mt_bench_answers_are_graded(tmp_path: Path, server: str) -> None:
     answers = [{"question_id": 81, "model_id": "mine", "choices": [{"turns": ["[[7]]", "x"]}]}]
     questions = [{"question_id": 81, "category": "writing", "turns": ["a", "b"]}]
     template = tmp_path / "t.txt"
