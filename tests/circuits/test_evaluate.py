@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from cases.circuit_problems import truth, written
 
-from glassworks.circuits.evaluate import compare_circuits, open_circuit
-from glassworks.errors import GraphMismatch, MalformedRecord, OptionError
+from glassworks.circuits.evaluate import open_circuit
+from glassworks.errors import GraphMismatch, MalformedRecord
 from glassworks.foundations.circuit_files import write_circuit, write_eap, write_edges
 from glassworks.foundations.graph import Graph
 
@@ -19,8 +19,3 @@ def test_every_format_opens_as_the_same_circuit(tmp_path: Path) -> None:
         open_circuit(str(tmp_path / "edges.json"))
     with pytest.raises(GraphMismatch, match="3 layers"):
         open_circuit(str(tmp_path / "a.json"), Graph(3, 4, 4))
-
-
-def test_one_circuit_cannot_be_compared(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="at least two"):
-        compare_circuits(["x"], str(tmp_path / "out"))

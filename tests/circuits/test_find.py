@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from glassworks.circuits.compare import compare_circuits
 from glassworks.circuits.data import toy_circuit_model
 from glassworks.circuits.draw import draw_circuit
-from glassworks.circuits.evaluate import compare_circuits, evaluate_circuit
+from glassworks.circuits.evaluate import evaluate_circuit
 from glassworks.circuits.find import find_circuit
 from glassworks.errors import OptionError
 from glassworks.foundations.circuit_files import read_circuit, read_eap
@@ -33,7 +34,7 @@ def test_find_eval_compare_and_draw_on_the_written_model(tmp_path: Path) -> None
     truth = str(toy / "truth.json")
     checked = evaluate_circuit(str(run.path), model, pairs, str(tmp_path / "eval"), truth=truth)
     assert {item.value for item in checked.evidence if item.metric in ("f1", "auc")} == {1.0}
-    both = compare_circuits([str(run.path), str(other)], str(tmp_path / "both"), model, pairs, truth=truth)
+    both = compare_circuits([str(run.path), str(other)], str(tmp_path / "both"), [model], pairs, truth=truth)
     assert {"iou", "kl", "f1"} <= {item.metric for item in both.evidence}
     drawn = draw_circuit(str(run.path), str(tmp_path / "drawn"), beside=str(other))
     assert (drawn.path / "circuits.html").exists()

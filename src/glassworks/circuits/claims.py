@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from glassworks.circuits.faithfulness import CurvePoint, Values, area_under
+from glassworks.circuits.faithfulness import CurvePoint, Values, area_under, measure_circuit
 from glassworks.circuits.picture import as_page, circuit_svg
 from glassworks.circuits.problem import Problem
 from glassworks.foundations.circuit import Circuit
@@ -46,6 +46,7 @@ _CLAIMS: dict[str, tuple[str, str, Literal["higher", "lower"]]] = {
     "exact_match": ("Share of answers on which circuit and full model agree", "", "higher"),
     "accuracy": ("Share of the circuit's answers that are right", "", "higher"),
     "logit_diff": ("The circuit's logit of the right answer above that of the wrong one", "logits", "higher"),
+    "preferred": ("Share of prompts on which the circuit prefers the right answer to the wrong one", "", "higher"),
     "prob_diff": ("Probability that the circuit gives to right years above wrong ones", "", "higher"),
     "prob_diff_10": ("Probability of right above wrong years, within ten of the first", "", "higher"),
     "kendall_tau": ("Rank agreement of circuit and full model over the hundred years", "", "higher"),
@@ -60,14 +61,8 @@ def circuit_claims(measured: Measured, curve: Sequence[CurvePoint] = ()) -> list
     found = []
     for name, values in measured.figures.items():
         claim, unit, better = _CLAIMS[name]
-        finite = values[np.isfinite(values)]
-        if not len(finite):
-            continue
-        binary = name in ("exact_match", "accuracy") and bool(np.isin(finite, (0, 1)).all())
-        one = proportion(int(finite.sum()), len(finite)) if binary else bootstrap_mean(finite)
-        interval = (one.interval.low, one.interval.high) if np.isfinite(one.interval).all() else None
-        found.append(Evidence(
-            "circuits", claim, name, one.value, unit, better, interval, one.n, setting=setting))  # fmt: skip
+        if item := _mean_claim(claim, name, values, setting, unit, better):
+            found.append(item)
     live = circuit.prune_dead()
     where = f"{setting}; graph: {circuit.graph}"
     sizes = [
@@ -91,6 +86,39 @@ def circuit_claims(measured: Measured, curve: Sequence[CurvePoint] = ()) -> list
     return [replace(item, model_sha=origin.model_sha, artefact="circuit.json", seed=measured.seed) for item in found]
 
 
+def model_claims(problem: Problem, seed: int, name: str = "full model") -> list[Evidence]:
+    """Whether the full model does the task at all: its right answers, and its preference beside a coin's."""
+    figures = measure_circuit(problem, None)
+    setting = f"{name} on {problem.pairs.name}"
+    claims = [
+        _mean_claim("Share of the full model's answers that are right", "model_accuracy", figures["accuracy"], setting),
+        _mean_claim(
+            "Share of prompts on which the full model prefers the right answer to the wrong one", "model_preferred",
+            figures["preferred"], setting, baseline=0.5,
+        ),
+    ]  # fmt: skip
+    return [replace(item, seed=seed) for item in claims if item is not None]
+
+
+def _mean_claim(
+    claim: str,
+    metric: str,
+    values: Values,
+    setting: str,
+    unit: str = "",
+    better: Literal["higher", "lower"] = "higher",
+    baseline: float | None = None,
+) -> Evidence | None:
+    """The mean of the finite ones of `values` [examples] with its interval, exact for shares; None without any."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    binary = metric.endswith(("exact_match", "accuracy", "preferred")) and bool(np.isin(finite, (0, 1)).all())
+    one = proportion(int(finite.sum()), len(finite)) if binary else bootstrap_mean(finite)
+    interval = (one.interval.low, one.interval.high) if np.isfinite(one.interval).all() else None
+    return Evidence("circuits", claim, metric, one.value, unit, better, interval, one.n, baseline, setting=setting)
+
+
 def save_picture(run: Run, circuit: Circuit, name: str = "circuit") -> None:
     """The circuit after clean-up as figures/NAME.svg, and NAME.html with names on hover."""
     live = circuit.prune_dead()
@@ -110,14 +138,21 @@ def save_picture(run: Run, circuit: Circuit, name: str = "circuit") -> None:
     write_text(run.path / f"{name}.html", as_page(svg, caption))
 
 
-def save_curve(run: Run, points: Sequence[CurvePoint], label: str) -> None:
-    """Faithfulness over the share of edges as figures/faithfulness.svg."""
-    line = Series(label, [100 * point.share for point in points], [point.faithfulness for point in points])
+def save_curves(run: Run, measured: Mapping[str, Sequence[CurvePoint]]) -> None:
+    """Faithfulness over the share of edges, a line for each name, as figures/faithfulness.svg."""
+    lines = [
+        Series(name, [100 * point.share for point in points], [point.faithfulness for point in points])
+        for name, points in measured.items()
+    ]
     figure = curves(
-        [line], x_label="edges kept, % of all", y_label="faithfulness (full model 1, empty circuit 0)", log_x=True,
+        lines, x_label="edges kept, % of all", y_label="faithfulness (full model 1, empty circuit 0)", log_x=True,
         reference=1.0, reference_label="full model",
     )  # fmt: skip
-    alt = "; ".join(f"{point.faithfulness:.2f} at {100 * point.share:g} %" for point in points)
+    alt = "; ".join(
+        f"{name} {point.faithfulness:.2f} at {100 * point.share:g} %"
+        for name, points in measured.items()
+        for point in points
+    )
     save_figure(
         figure, run.path / FIGURES_FOLDER / "faithfulness.svg",
         caption="Share of the logit difference that circuits of growing size keep.", alt=f"Faithfulness: {alt}.",

@@ -1,9 +1,9 @@
 """How faithful is a circuit? What it answers beside the full model, example by example (Edge Pruning, section 4.1).
 
-KL(full || circuit), agreement with the full model's answer, accuracy, logit difference; for Greater-Than also the
-probability differences and Kendall's tau. Then the curve of faithfulness over circuit sizes with its areas CPR and
-CMD (MIB, Mueller et al. 2025). Inputs: a `Problem` and gates. Outputs: figures an example, [examples]. Every edge
-outside the circuit carries the stand-in of the problem's ablation.
+KL(full || circuit), agreement with the full model's answer, accuracy, logit difference, preference for the right of
+two answers; for Greater-Than also the probability differences and Kendall's tau. Then the curve of faithfulness over
+circuit sizes with its areas CPR and CMD (MIB, Mueller et al. 2025). Inputs: a `Problem` and gates. Outputs: figures
+an example, [examples]. Every edge outside the circuit carries the stand-in of the problem's ablation.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ class CurvePoint(NamedTuple):
 
 
 @torch.no_grad()
-def measure_circuit(problem: Problem, gates: Tensor, *, batch_size: int = 64) -> dict[str, Values]:
-    """Figures of each example, [examples] by name, of the model gated by `gates` [writers, readers].
+def measure_circuit(problem: Problem, gates: Tensor | None, *, batch_size: int = 64) -> dict[str, Values]:
+    """Figures of each example, [examples] by name, of the model gated by `gates` [writers, readers]; None: ungated.
 
-    kl in nats; exact_match and accuracy are shares of the example's answer tokens; logit_diff; where the task
-    chooses among numbers also prob_diff, prob_diff_10, kendall_tau.
+    kl in nats; exact_match and accuracy are shares of the example's answer tokens; logit_diff; preferred: the share
+    whose logit is above the wrong answer's (NaN without one); where the task chooses among numbers also prob_diff,
+    prob_diff_10, kendall_tau.
     """
     found: dict[str, list[Values]] = {}
-    gates = gates.to(problem.masked.device)
+    gates = None if gates is None else gates.to(problem.masked.ones())
     for prepared in problem.batches(batch_size):
-        logits = problem.logits(prepared, gates.to(problem.masked.ones().dtype))
+        logits = prepared.full if gates is None else problem.logits(prepared, gates)
         for name, values in _answers(problem, prepared, logits).items():
             means = by_example(values, prepared.batch.at.rows, prepared.batch.weights)
             found.setdefault(name, []).append(means.cpu().double().numpy())
@@ -94,10 +95,12 @@ def _answers(problem: Problem, prepared: Prepared, logits: Tensor) -> dict[str, 
     """Figures of each answer, [answers] by name. logits: [answers, choices]."""
     full, batch = prepared.full, prepared.batch
     targets, distractors = problem.targets(batch)
+    difference = logit_difference(logits, targets, distractors)
     figures = {
         "kl": divergence(full, logits),
         "exact_match": (logits.argmax(-1) == full.argmax(-1)).double(),
-        "logit_diff": logit_difference(logits, targets, distractors),
+        "logit_diff": difference,
+        "preferred": torch.where(distractors < 0, torch.nan, (difference > 0).double()),
     }
     if problem.choices is None:
         return figures | {"accuracy": (logits.argmax(-1) == targets).double()}

@@ -15,7 +15,14 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from glassworks.circuits.attribution import Attribution
-from glassworks.circuits.claims import Measured, circuit_claims, save_curve, save_picture, training_figure
+from glassworks.circuits.claims import (
+    Measured,
+    circuit_claims,
+    model_claims,
+    save_curves,
+    save_picture,
+    training_figure,
+)
 from glassworks.circuits.edge_pruning import EdgePruning
 from glassworks.circuits.faithfulness import faithfulness_curve, measure_circuit
 from glassworks.circuits.masked_model import MaskedModel
@@ -137,10 +144,10 @@ def find_circuit(
         reached = None if found.trained is None else found.trained.sparsity
         measured = Measured(figures, judged, found.circuit, seed, reached)
         curve = faithfulness_curve(judged, found.circuit)
-        run.record(*circuit_claims(measured, curve))
+        run.record(*model_claims(judged, seed), *circuit_claims(measured, curve))
         write_json(run.path / "metrics.json", {name: float(values.mean()) for name, values in figures.items()})
         save_picture(run, found.circuit)
-        save_curve(run, curve, method)
+        save_curves(run, {method: curve})
         training_figure(run)
     return run
 

@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "eliza probe": "glassworks.eliza.probes:eliza_probe",
         "circuits find": "glassworks.circuits.find:find_circuit",
         "circuits eval": "glassworks.circuits.evaluate:evaluate_circuit",
-        "circuits compare": "glassworks.circuits.evaluate:compare_circuits",
+        "circuits compare": "glassworks.circuits.compare:compare_circuits",
         "circuits draw": "glassworks.circuits.draw:draw_circuit",
         "circuits data": "glassworks.circuits.data:circuit_data",
         "circuits toy": "glassworks.circuits.data:toy_circuit_model",
