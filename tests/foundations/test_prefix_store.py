@@ -77,6 +77,9 @@ def test_what_is_worth_keeping_by_hand() -> None:
     assert store().shareable(rows) == 8, "whole blocks"
     assert store().shareable(rows[:1]) == 8, "a row alone may be asked again; its last token stays its own"
     assert store().shareable([[5] * 8, [5] * 9]) == 4
+    many = [[5] * 11 + [number] for number in range(44)]
+    assert store().shareable(many) == 11, "a part of a block that is spared 43 times"
+    assert store().shareable(many[:40]) == 8
     assert store(capacity=0).shareable(rows) == 0, "too short for a pass of its own"
     long = [[5] * 40 + [6], [5] * 40 + [7]]
     assert store(capacity=0).shareable(long) == 40
@@ -114,3 +117,17 @@ def test_equal_blocks_after_different_beginnings_are_not_taken_for_each_other() 
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
     assert kept.read([]) is None
+
+
+def test_a_part_of_a_block_is_remembered_with_the_same_bits() -> None:
+    kept = store()
+    first, again = (kept.read([1, 2, 3, 4, 5, 6]) for _ in range(2))
+    assert first is not None
+    assert again is not None
+    assert (kept.computed_tokens, kept.reused_tokens) == (6, 6)
+    for one, other in zip(first, again, strict=True):
+        torch.testing.assert_close(one[0], other[0], rtol=0, atol=0)
+        assert one[0].shape[2] == 6
+    longer = kept.read([1, 2, 3, 4, 5, 6, 7, 8])
+    assert kept.computed_tokens == 10, "a whole block is computed as one, whatever part of it is known"
+    assert longer is not None

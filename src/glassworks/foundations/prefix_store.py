@@ -11,6 +11,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from glassworks.foundations.causal_forward import CausalForward, mapped_cache
 
 _BLOCK = {"cpu": 64, "cuda": 256}
 _WORTH_SHARING = 32  # tokens; below that a pass of its own costs more than it saves
+_WORTH_A_PART = 128  # tokens over all rows, for a last block that is not whole
 
 
 class PrefixStore:
@@ -45,10 +47,15 @@ class PrefixStore:
             self._blocks.clear()
 
     def shareable(self, rows: Sequence[Sequence[int]]) -> int:
-        """How many first tokens of the rows are worth a cache of their own: whole blocks, if they are kept."""
+        """How many first tokens of the rows are worth a cache of their own: whole blocks, if they are kept.
+
+        Several rows may end in a part of a block, where it spares them enough. A row alone never does, so that what
+        it is computed from depends on that row only.
+        """
         length = shared_prefix_length(rows)
         if self._capacity:
-            return length // self.block * self.block
+            part = length % self.block
+            return length if part * (len(rows) - 1) >= _WORTH_A_PART else length - part
         return length if len(rows) > 1 and length >= _WORTH_SHARING else 0
 
     def read(self, tokens: Sequence[int]) -> DynamicCache | None:
@@ -68,10 +75,6 @@ class PrefixStore:
         self._forward(torch.tensor([list(tokens)], device=device), positions=positions, cache=running, last_only=True)
         self.computed_tokens += len(tokens)
 
-    def _last_block(self, states: Tensor) -> Tensor:
-        """The last block of keys or values [1, heads, seq, dim], copied so that it does not keep the rest alive."""
-        return states[:, :, -self.block :].clone()
-
     def _read(self, tokens: tuple[int, ...]) -> DynamicCache | None:
         found, keys, parent = [], [], 0
         blocks = [tokens[start : start + self.block] for start in range(0, len(tokens), self.block)]
@@ -82,13 +85,13 @@ class PrefixStore:
             parent, cache = self._blocks[key]
             keys.append(key)
             found.append(cache)
-        self.reused_tokens += len(found) * self.block
+        self.reused_tokens += sum(len(block) for block in blocks[: len(found)])
         running = _joined(found)
         for number, block in enumerate(blocks[len(found) :], start=len(found)):
             running = DynamicCache() if running is None else running
             self._compute(running, block, first=number * self.block)
             key, parent = (parent, *block), next(self._names)
-            self._blocks[key] = (parent, mapped_cache(running, self._last_block))
+            self._blocks[key] = (parent, mapped_cache(running, partial(_last, length=len(block))))
             keys.append(key)
         for key in reversed(keys):  # a block is never older than the blocks that continue it
             self._blocks.move_to_end(key)
@@ -102,6 +105,11 @@ def shared_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     shortest = min(len(row) for row in rows) - 1
     first, last = min(rows, key=list), max(rows, key=list)
     return next((i for i in range(shortest) if first[i] != last[i]), shortest)
+
+
+def _last(states: Tensor, length: int) -> Tensor:
+    """The last `length` keys or values [1, heads, seq, dim], copied so that they do not keep the rest alive."""
+    return states[:, :, -length:].clone()
 
 
 def _joined(caches: list[DynamicCache]) -> DynamicCache | None:
