@@ -9,6 +9,7 @@ from glassworks.robustness.certificate import (
     Reason,
     SampledEstimate,
     check_budget,
+    corrupted,
     enumerate_outputs,
     holds_answer,
     normal_form,
@@ -70,3 +71,15 @@ def test_checkers() -> None:
 def test_an_estimate_is_no_certificate() -> None:
     assert SampledEstimate(0.5, ("a",), 100).reason is Reason.ESTIMATE_ONLY
     assert not hasattr(SampledEstimate(0.5, (), 1), "certified")
+
+
+def test_how_many_passages_an_attack_corrupted() -> None:
+    clean = list("abcd")
+    for read, injected, replaced in (
+        ("abcd", 0, 0), ("xabc", 1, 4), ("abcx", 1, 1), ("axby", 2, 3), ("abc", None, None), ("acbx", None, 3),
+        ("abdx", None, 2), ("xbcd", None, 1),
+    ):  # fmt: skip
+        assert corrupted(clean, list(read), k=4, threat="injection") == injected, read
+        assert corrupted(clean, list(read), k=4, threat="modification") == replaced, read
+    assert corrupted(clean, list("abcdx"), k=10, threat="injection") == 1
+    assert corrupted(clean, list("abcx"), k=10, threat="injection") is None  # nothing falls off a short list

@@ -11,6 +11,7 @@ from glassworks.foundations.evidence import read_evidence
 from glassworks.retrieval.index import index
 from glassworks.robustness.evaluate import certify
 from glassworks.robustness.method import Defence
+from glassworks.robustness.study import Study
 from glassworks.robustness.trials import Attacks
 
 
@@ -22,7 +23,7 @@ def figures(path: Path) -> dict[str, float]:
 def test_bars_of_the_experiment(tmp_path: Path, method: str, count: int) -> None:
     run = certify(
         f"synthetic:{count}", model="scripted", out=str(tmp_path / "run"), robust=method,  # type: ignore[arg-type]
-        max_corruption=3 if method == "keyword" else 1,
+        study=Study(max_corruption=3 if method == "keyword" else 1),
     )  # fmt: skip
     found = figures(run.path)
     baselines = {item.metric: item.baseline for item in run.evidence}
@@ -32,6 +33,8 @@ def test_bars_of_the_experiment(tmp_path: Path, method: str, count: int) -> None
         assert found["certified_accuracy@1"] <= found[f"robust_accuracy_{attack}"]
     assert found["clean_accuracy"] >= baselines["clean_accuracy"] - 0.12  # type: ignore[operator]
     assert found["certificate_violations"] == 0
+    assert found["plain_accuracy"] == baselines["clean_accuracy"]
+    assert found["flipped_poison"] <= 0.1 < baselines["flipped_poison"]  # type: ignore[operator]
     if method == "keyword":
         assert found["certified_accuracy@1"] >= found["certified_accuracy@2"] > 0
         assert found["certified_accuracy@3"] == 0  # beta = 3 hostile passages write what they like
@@ -44,14 +47,18 @@ def test_a_poisoned_document_in_a_live_corpus(tmp_path: Path) -> None:
     store = str(index(str(write_documents(tmp_path / "docs")), str(tmp_path / "index")).path)
     run = certify(
         str(write_questions(tmp_path / "q.jsonl")), store, "scripted", str(tmp_path / "run"),
-        attacks=Attacks("poisonedrag", delivery="corpus"), defence=Defence(k=3, beta=1), max_corruption=1, limit=5,
+        attacks=Attacks("poisonedrag", delivery="corpus"), defence=Defence(k=3, beta=1),
+        study=Study(5, max_corruption=1),
     )  # fmt: skip
     found = figures(run.path)
     assert found["clean_accuracy"] == 1.0
     assert found["certified_accuracy@1"] == 0.0  # one passage tells the truth, and one lie weighs as much
+    assert found["plain_attack_success_poisonedrag"] > 0
+    assert not (run.path / "poisoned").exists()
     again = certify(
         str(tmp_path / "q.jsonl"), store, "scripted", str(tmp_path / "run"),
-        attacks=Attacks("poisonedrag", delivery="corpus"), defence=Defence(k=3, beta=1), max_corruption=1, limit=5,
+        attacks=Attacks("poisonedrag", delivery="corpus"), defence=Defence(k=3, beta=1),
+        study=Study(5, max_corruption=1),
     )  # fmt: skip
     assert figures(again.path) == found
 
@@ -68,8 +75,8 @@ def test_a_method_without_certificate_is_measured_without_one(tmp_path: Path) ->
         ({"questions": "q.jsonl"}, "store"),
         ({"attacks": Attacks("piracy")}, "attack"),
         ({"attacks": Attacks(count=0)}, "count"),
-        ({"max_corruption": 10}, "max_corruption"),
-        ({"limit": 0}, "limit"),
+        ({"study": Study(max_corruption=10)}, "max_corruption"),
+        ({"study": Study(0)}, "limit"),
         ({"retriever": "dense"}, "retriever"),
         ({"robust": "decoding", "model": "http://h#m"}, "keyword"),
     ],

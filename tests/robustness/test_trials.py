@@ -3,6 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+import pytest
+
+from glassworks.errors import OptionError, UnknownName
 from glassworks.foundations.generation import Sampling
 from glassworks.robustness.aggregators import KeywordAggregator
 from glassworks.robustness.isolation import Reading, Responder
@@ -16,19 +19,22 @@ QUESTIONS = synthetic_questions(4, k=6)
 
 def trials_of(path: Path, model: ScriptedReader) -> list[Trial]:
     reading = Reading(Responder(model, Sampling()), k=6)
-    given = deliver(QUESTIONS, Attacks("pia, blank"), list, 6, 0)
+    given = deliver(QUESTIONS, Attacks("pia, blank"), 6, 0)
     return run_trials(QUESTIONS, reading, KeywordAggregator(), given, [0, 1], "injection", path / TRIALS)
 
 
 def test_delivery() -> None:
     for kind, count in (("insert", 6), ("overwrite", 6)):
-        found = deliver(QUESTIONS, Attacks("pia", 1, kind, "first"), list, 6, 0)["pia"]["q0"]  # type: ignore[arg-type]
+        found = deliver(QUESTIONS, Attacks("pia", 1, kind, "first"), 6, 0)["pia"]["q0"]  # type: ignore[arg-type]
         assert len(found) == count
         assert found[0].document_id == "hostile-pia-0-q0"
-    corpus = [passage for question in QUESTIONS for passage in question.passages]
-    found = deliver(QUESTIONS, Attacks("poisonedrag", 1, "corpus"), lambda: corpus, 6, 0)["poisonedrag"]["q1"]
-    assert "hostile-poisonedrag-0-q1" in {passage.document_id for passage in found}
-    assert found[-1] in corpus
+
+
+def test_attacks_are_checked() -> None:
+    with pytest.raises(UnknownName, match="poison"):
+        Attacks("posion").check()
+    with pytest.raises(OptionError, match="count"):
+        Attacks(count=0).check()
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
@@ -45,12 +51,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 
 def test_broken_certificates_are_counted_but_only_within_budget_and_threat(tmp_path: Path) -> None:
     trial = trials_of(tmp_path, ScriptedReader())[0]
-    assert trial.violations("injection", "insert") == 0
+    assert trial.violations == 0
+    assert [one.corrupted for one in trial.attacks.values()] == [1, 1]
     wrong = {name: dataclasses.replace(one, robust_right=False) for name, one in trial.attacks.items()}
     broken = dataclasses.replace(trial, attacks=wrong, certified={"0": True, "1": True})
-    assert broken.violations("injection", "insert") == 2
-    assert broken.violations("injection", "overwrite") == 0
-    assert dataclasses.replace(broken, certified={"0": True, "1": False}).violations("injection", "insert") == 0
+    assert broken.violations == 2
+    beyond = {name: dataclasses.replace(one, corrupted=None) for name, one in wrong.items()}
+    assert dataclasses.replace(broken, attacks=beyond).violations == 0
+    assert dataclasses.replace(broken, certified={"0": True, "1": False}).violations == 0
 
 
 def test_multiple_choice(tmp_path: Path) -> None:

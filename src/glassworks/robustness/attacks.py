@@ -18,6 +18,8 @@ from glassworks.retrieval.passages import Passage
 Position = Literal["last", "first", "random"]
 Payload = Callable[[str, str], str]
 
+HOSTILE = "hostile-"
+"""What ids of hostile documents begin with."""
 _REPEATS = 10
 
 
@@ -89,10 +91,11 @@ def payload(attack: str, question: str, target: str) -> str:
     return ATTACKS[attack](question, target)
 
 
-def hostile_passages(attack: str, question: str, target: str, count: int) -> list[Passage]:
-    """`count` passages of an attack, each a document of its own."""
+def hostile_passages(attack: str, question: str, target: str, count: int, tag: str = "") -> list[Passage]:
+    """`count` passages of an attack, each a document of its own. tag: end of the documents' ids."""
     text = payload(attack, question, target)
-    return [Passage(f"hostile-{attack}-{number}#0", f"hostile-{attack}-{number}", text) for number in range(count)]
+    documents = [f"{HOSTILE}{attack}-{number}{tag}" for number in range(count)]
+    return [Passage(f"{document}#0", document, text) for document in documents]
 
 
 def insert(

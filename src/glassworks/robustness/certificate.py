@@ -88,6 +88,22 @@ def surviving(items: Sequence[Candidate], k: int, budget: int, threat: Threat) -
     return items[: k - budget] if threat == "injection" else items[:k]
 
 
+def corrupted(clean: Sequence[Hashable], read: Sequence[Hashable], *, k: int, threat: Threat) -> int | None:
+    """How many corrupted passages turn the clean list into the one that was read, both of at most k distinct items.
+
+    None: the threat does not allow it, as where a poisoned corpus changed the order of benign passages.
+    """
+    clean = clean[:k]
+    if threat == "modification":
+        if len(read) != len(clean):
+            return None
+        return sum(before != after for before, after in zip(clean, read, strict=True))
+    benign = [item for item in read if item in set(clean)]
+    added = len(read) - len(benign)
+    in_order = benign == list(clean[: len(benign)]) and len(read) == min(k, len(clean) + added)
+    return added if in_order else None
+
+
 def enumerate_outputs(
     candidates: Iterable[Candidate], answer: Callable[[Sequence[Candidate]], Sequence[str]], checker: Checker
 ) -> Enumerated:

@@ -10,33 +10,25 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glassworks.errors import OptionError, UnknownName
-from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_text
 from glassworks.foundations.models import model_sha
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import bootstrap_mean, proportion
 from glassworks.report.figures import FIGURES_FOLDER, Series, curves, save_figure
-from glassworks.retrieval.datastore import Datastore
-from glassworks.retrieval.grounding import open_filled_store
-from glassworks.retrieval.passages import Passage
-from glassworks.retrieval.retrievers import Kind, open_retriever
-from glassworks.robustness.attacks import ATTACKS
+from glassworks.retrieval.retrievers import Kind
 from glassworks.robustness.method import SCRIPTED, Defence, Method, check_defence, open_aggregator, open_reading
-from glassworks.robustness.question_sets import RobustQuestion, read_beir, read_live, read_official, with_targets
-from glassworks.robustness.synthetic import synthetic_questions
-from glassworks.robustness.trials import TRIALS, Attacks, Trial, deliver, run_trials
+from glassworks.robustness.poisoned_corpus import poisoned_copy
+from glassworks.robustness.study import Asked, Study, open_study
+from glassworks.robustness.trials import TRIALS, Attacks, Delivered, Trial, deliver, run_trials
 
 logger = logging.getLogger(__name__)
 
-SYNTHETIC = "synthetic"
-SYSTEM, LEDGER, SAMPLES = "robustness", "generations.jsonl", "samples.jsonl"
+SYSTEM, LEDGER, SAMPLES, COPY = "robustness", "generations.jsonl", "samples.jsonl", "poisoned"
 SHOWN = 6
 
 
@@ -48,10 +40,9 @@ def certify(
     robust: Method = "keyword",
     defence: Defence = Defence(),
     attacks: Attacks = Attacks(),
-    max_corruption: int = 3,
-    limit: int = 200,
+    study: Study = Study(),
     retriever: Kind = "lexical",
-    seed: int = 0,
+    encoder: str | None = None,
     device: str = "auto",
 ) -> Run:
     """Measure how often answers are right, under attack and provably, on a set of questions.
@@ -66,28 +57,31 @@ def certify(
         robust: How isolated answers are joined: shared keywords, votes, token by token, or the largest agreeing set.
         defence: Settings of the defence.
         attacks: Attacks that are tried.
-        max_corruption: Certified accuracy is given for 1 to so many corrupted passages.
-        limit: How many questions are used, drawn by seed.
-        retriever: How a store's passages are found: lexical only, where the attack is added to the corpus.
-        seed: Draws questions, targets and random positions.
+        study: Which questions are used, and how far certificates go.
+        retriever: How a store's passages are found: by words, by an encoder, by both, or by words re-ordered.
+        encoder: Sentence encoder; needed by every retriever but lexical, and to poison a store that holds vectors.
         device: Where the model runs: auto, cpu or cuda.
     """
     arguments = dict(locals())
     with Run.start(out, certify, arguments) as run:
         templates = check_defence(robust, defence, model, None)
-        _check(defence, attacks, max_corruption, limit, retriever)
-        asked, corpus = _questions(questions, store, defence.k, retriever, limit, seed)
-        delivered = deliver(asked, attacks, corpus, defence.k, seed)
+        study.check(defence.k)
+        attacks.check()
+        asked = open_study(questions, store, study, defence.k, retriever, encoder)
+        delivered = _delivered(run.path / COPY, asked, attacks, defence.k, study.seed, retriever, encoder)
         reading = open_reading(model, defence, templates, ledger=run.path / LEDGER, device=device)
         aggregator = open_aggregator(robust, defence)
-        budgets = range(max_corruption + 1)
-        trials = run_trials(asked, reading, aggregator, delivered, budgets, defence.threat, run.path / TRIALS)
-        setting = _setting(questions, store, robust, defence, attacks)
+        budgets = range(study.max_corruption + 1)
+        trials = run_trials(asked.questions, reading, aggregator, delivered, budgets, defence.threat, run.path / TRIALS)
+        where = f"{questions}{f' in {store}, {retriever}' if store else ''}"
         filled = {
-            "setting": setting, "seed": seed, "artefact": TRIALS, "data_sha": _data_sha(questions),
-            "model_sha": "" if "://" in model or model == SCRIPTED else model_sha(model),
+            "setting": _setting(where, robust, defence, attacks, study), "seed": study.seed, "artefact": TRIALS,
+            "data_sha": asked.data_sha, "model_sha": "" if "://" in model or model == SCRIPTED else model_sha(model),
         }  # fmt: skip
-        claims = [*answer_claims(trials), *attack_claims(trials), *certificate_claims(trials, defence, attacks)]
+        claims = [
+            *study_claims(asked, study), *answer_claims(trials), *attack_claims(trials),
+            *certificate_claims(trials),
+        ]  # fmt: skip
         run.record(*(replace(claim, **filled) for claim in claims))  # type: ignore[arg-type]
         _draw(trials, run.path / FIGURES_FOLDER / "certified.svg")
         shown = [_sample(trial) for trial in trials[:SHOWN]]
@@ -95,15 +89,25 @@ def certify(
     return run
 
 
+def study_claims(asked: Asked, study: Study) -> list[Evidence]:
+    """How many questions have the redundancy that was asked for; nothing where all were used."""
+    if not study.redundancy:
+        return []
+    claim = f"Questions whose answer stands in at least {study.redundancy} of the passages read"
+    found = proportion(asked.redundant, asked.known)
+    return [Evidence(SYSTEM, claim, "redundant_questions", found.value, "", "none", found.interval, found.n)]
+
+
 def answer_claims(trials: Sequence[Trial]) -> list[Evidence]:
     """Accuracy without attack, abstention and cost."""
     n = len(trials)
-    plain = proportion(sum(t.plain_right for t in trials), n).value
+    plain = [t.plain_right for t in trials]
     calls = bootstrap_mean([t.calls for t in trials])
     finite = all(abs(end) < float("inf") for end in calls.interval)
     return [
+        _share("Plain answers are right without attack", "plain_accuracy", plain, "higher"),
         _share("Robust answers are right without attack", "clean_accuracy", [t.robust_right for t in trials],
-               "higher", plain),
+               "higher", sum(plain) / n),
         _share("Robust answers abstain without attack", "abstention", [t.abstained for t in trials], "none"),
         Evidence(SYSTEM, "Model calls a question, certificates included; plain answering makes one", "model_calls",
                  calls.value, "calls", "lower", calls.interval if finite else None, n, 1.0),
@@ -111,23 +115,33 @@ def answer_claims(trials: Sequence[Trial]) -> list[Evidence]:
 
 
 def attack_claims(trials: Sequence[Trial]) -> list[Evidence]:
-    """Accuracy and attack success under each attack, robust against plain."""
+    """Accuracy and attack success under each attack, robust against plain, and answers that turned from right."""
     claims = []
     for name in trials[0].attacks:
         tried = [trial.attacks[name] for trial in trials]
         n = len(tried)
         plain_right = sum(one.plain_right for one in tried) / n
-        plain_hit = sum(one.plain_hit for one in tried) / n
+        plain_hit = [one.plain_hit for one in tried]
         claims += [
             _share(f"Robust answers are right under the attack {name}", f"robust_accuracy_{name}",
                    [one.robust_right for one in tried], "higher", plain_right),
+            _share(f"The attack {name} makes the plain answer say its target", f"plain_attack_success_{name}",
+                   plain_hit, "lower"),
             _share(f"The attack {name} makes the robust answer say its target", f"attack_success_{name}",
-                   [one.robust_hit for one in tried], "lower", plain_hit),
+                   [one.robust_hit for one in tried], "lower", sum(plain_hit) / n),
         ]  # fmt: skip
+        if any(one.hostile == 0 for one in tried):
+            claims.append(_share(f"A passage of the attack {name} is among those read", f"retrieved_{name}",
+                                 [one.hostile > 0 for one in tried], "none"))  # fmt: skip
+        turned = [not t.attacks[name].robust_right for t in trials if t.robust_right]
+        plain_turned = [not t.attacks[name].plain_right for t in trials if t.plain_right]
+        if turned and plain_turned:
+            claim = f"Right robust answers that the attack {name} makes wrong"
+            claims.append(_share(claim, f"flipped_{name}", turned, "lower", sum(plain_turned) / len(plain_turned)))
     return claims
 
 
-def certificate_claims(trials: Sequence[Trial], defence: Defence, attacks: Attacks) -> list[Evidence]:
+def certificate_claims(trials: Sequence[Trial]) -> list[Evidence]:
     """Certified accuracy by budget, and how often a certificate was broken, which must be never."""
     claims = [
         _share(f"Answers are right whatever {budget} corrupted passages say", f"certified_accuracy@{budget}",
@@ -137,7 +151,7 @@ def certificate_claims(trials: Sequence[Trial], defence: Defence, attacks: Attac
     if not claims:
         logger.warning("this way of answering has no certificate, so certified accuracy is not given")
         return []
-    broken = sum(trial.violations(defence.threat, attacks.delivery) for trial in trials)
+    broken = sum(trial.violations for trial in trials)
     if broken:
         logger.error("%d certificates were broken by an attack within their budget: this is a fault", broken)
     claims.append(
@@ -152,62 +166,24 @@ def _share(claim: str, metric: str, hits: Sequence[bool], better: str, baseline:
     return Evidence(SYSTEM, claim, metric, found.value, "", better, found.interval, found.n, baseline)  # type: ignore[arg-type]
 
 
-def _check(defence: Defence, attacks: Attacks, max_corruption: int, limit: int, retriever: str) -> None:
-    for name in attacks.listed:
-        if name not in ATTACKS:
-            raise UnknownName("attack", name, ATTACKS, place="attacks.names")
-    if not 1 <= max_corruption < defence.k:
-        raise OptionError(f"expected 1 to {defence.k - 1} (k - 1), received {max_corruption}", place="max_corruption")
-    for name, value in (("limit", limit), ("attacks.count", attacks.count)):
-        if value < 1:
-            raise OptionError(f"expected at least 1, received {value}", place=name)
-    if retriever != "lexical":
-        raise OptionError(
-            f"expected lexical, received {retriever}", place="retriever", remedy="Use --retriever lexical."
-        )
+def _delivered(
+    copy: Path, asked: Asked, attacks: Attacks, k: int, seed: int, retriever: Kind, encoder: str | None
+) -> Delivered:
+    """What is read under each attack; where documents are added, they are added to a copy of the corpus."""
+    if attacks.delivery != "corpus":
+        return deliver(asked.questions, attacks, k, seed)
+    with poisoned_copy(copy, asked.corpus, retriever, encoder) as corpus:
+        return deliver(asked.questions, attacks, k, seed, corpus)
 
 
-def _questions(
-    questions: str, store: str | None, k: int, retriever: Kind, limit: int, seed: int
-) -> tuple[list[RobustQuestion], Callable[[], Sequence[Passage]]]:
-    """The questions drawn, with targets, and every passage of their corpus."""
-    opened: Datastore | None = None
-    kind, _, count = questions.partition(":")
-    if kind == SYNTHETIC:
-        if not count.isdecimal() or not int(count):
-            raise OptionError(f"expected synthetic:N, received {questions}", place="questions")
-        found = synthetic_questions(int(count), k=k, seed=seed)
-    elif Path(questions).is_dir():
-        found = read_beir(questions, k)
-    elif questions.endswith(".json"):
-        found = read_official(questions)
-    else:
-        if store is None:
-            raise OptionError("these questions come without passages", place="store", remedy="Name a store.")
-        opened = open_filled_store(store)
-        found = read_live(questions, open_retriever(opened, retriever), k)
-    drawn = sorted(random.Random(seed).sample(range(len(found)), min(limit, len(found))))
-    targeted = with_targets([found[at] for at in drawn], seed)
-    if not targeted:
-        raise OptionError("no question has a known answer", place="questions")
-
-    def corpus() -> Sequence[Passage]:
-        return list(opened.passages()) if opened is not None else [p for q in found for p in q.passages]
-
-    return targeted, corpus
-
-
-def _setting(questions: str, store: str | None, method: str, defence: Defence, attacks: Attacks) -> str:
+def _setting(where: str, method: str, defence: Defence, attacks: Attacks, study: Study) -> str:
     own = {
         "keyword": f"alpha = {defence.alpha:g}, beta = {defence.beta:g}, {defence.extractor}",
         "decoding": f"eta = {defence.eta:g}",
     }.get(method, f"weights {defence.weights}")
-    where = f"{questions}{f' in {store}' if store else ''}"
-    return f"{where}; {method}, k = {defence.k}, {own}, {defence.threat}; {attacks.count} hostile, {attacks.delivery}"
-
-
-def _data_sha(questions: str) -> str:
-    return "" if questions.startswith(SYNTHETIC) else file_sha(questions)
+    chosen = f", answer in at least {study.redundancy} passages" if study.redundancy else ""
+    how = f"{method}, k = {defence.k}, {own}, {defence.threat}"
+    return f"{where}{chosen}; {how}; {attacks.count} hostile, {attacks.delivery}"
 
 
 def _draw(trials: Sequence[Trial], path: Path) -> None:

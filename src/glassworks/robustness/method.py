@@ -43,6 +43,7 @@ class Defence:
         extractor: Keyword: "rules", or "spacy" where spaCy and its English model are installed.
         mode: What is asked for: "short" answers, letters of "choices", or "long" texts.
         templates: YAML file with prompt texts that replace the built-in ones.
+        characters: Longer passages are cut there, each by itself; short ones cost less.
         query_first: Put the question before the passage, so that more of the prompt is computed once.
         batch_invariant: Compute each prompt by itself, so that the certificate is, bit for bit, about what is served.
     """
@@ -57,6 +58,7 @@ class Defence:
     extractor: str = "rules"
     mode: Literal["short", "choices", "long"] = "short"
     templates: str | None = None
+    characters: int = 2000
     query_first: bool = False
     batch_invariant: bool = True
 
@@ -80,8 +82,11 @@ def open_aggregator(method: Method, defence: Defence) -> Aggregator:
 
 def check_defence(method: Method, defence: Defence, model: str, budget: int | None) -> PromptTemplates:
     """Refuse what cannot work before anything is loaded, and read the templates. budget: to be certified, or None."""
-    if defence.k < 1:
-        raise OptionError(f"expected at least 1, received {defence.k}", place="k")
+    for name, value, least in (
+        ("k", defence.k, 1), ("groups", defence.groups, 0), ("characters", defence.characters, 1)
+    ):  # fmt: skip
+        if value < least:
+            raise OptionError(f"expected at least {least}, received {value}", place=f"defence.{name}")
     aggregator = open_aggregator(method, defence)
     if budget is not None and not 0 <= budget < defence.k:
         raise OptionError(f"expected 0 to {defence.k - 1} (k - 1), received {budget}", place="certify")
@@ -109,4 +114,4 @@ def open_reading(
     stops = ("\n\n",) if opened.chat else ("\n",)
     options = Sampling(templates.max_new_tokens, stop=stops)
     responder = Responder(opened, options, ledger=Ledger(ledger) if ledger else None, fingerprint=fingerprint)
-    return Reading(responder, templates, k=defence.k, groups=defence.groups)
+    return Reading(responder, templates, k=defence.k, groups=defence.groups, characters=defence.characters)

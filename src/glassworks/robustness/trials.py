@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
+from glassworks.errors import OptionError, UnknownName
 from glassworks.foundations.files import write_text
-from glassworks.retrieval.lexical import BM25Settings, build_lexical
-from glassworks.retrieval.passages import Passage
+from glassworks.retrieval.passages import Document, Passage
 from glassworks.robustness.aggregators import Aggregator
-from glassworks.robustness.attacks import Position, hostile_passages, insert, overwrite
-from glassworks.robustness.certificate import Checker, Threat, holds_answer, starts_with_letter
+from glassworks.robustness.attacks import ATTACKS, HOSTILE, Position, hostile_passages, insert, overwrite
+from glassworks.robustness.certificate import Checker, Threat, corrupted, holds_answer, starts_with_letter
 from glassworks.robustness.isolation import Reading
+from glassworks.robustness.poisoned_corpus import PoisonedCorpus
 from glassworks.robustness.prompts import choices_text
 from glassworks.robustness.question_sets import RobustQuestion
 
@@ -50,14 +51,23 @@ class Attacks:
         """The names one by one."""
         return [name.strip() for name in self.names.split(",") if name.strip()]
 
+    def check(self) -> None:
+        """Raise UnknownName for an attack, or OptionError for a count below 1."""
+        for name in self.listed:
+            if name not in ATTACKS:
+                raise UnknownName("attack", name, ATTACKS, place="attacks.names")
+        if self.count < 1:
+            raise OptionError(f"expected at least 1, received {self.count}", place="attacks.count")
+
 
 @dataclass(frozen=True)
 class Attacked:
-    """Answers under one attack. hostile: hostile passages among those read."""
+    """Answers under one attack. hostile: hostile passages among those read. corrupted: see `certificate.corrupted`."""
 
     plain: str
     robust: str
     hostile: int
+    corrupted: int | None
     plain_right: bool
     robust_right: bool
     plain_hit: bool
@@ -84,46 +94,37 @@ class Trial:
     tokens: int
     attacks: dict[str, Attacked]
 
-    def violations(self, threat: Threat, delivery: str) -> int:
-        """Attacks within a certified budget that make the answer wrong."""
-        if delivery == "overwrite" and threat == "injection":
-            return 0  # another threat than the certified one
+    @property
+    def violations(self) -> int:
+        """Attacks within the threat and a certified budget that make the answer wrong."""
         return sum(
-            self.certified.get(str(one.hostile), False) and not one.robust_right for one in self.attacks.values()
+            self.certified.get(str(one.corrupted), False) and not one.robust_right for one in self.attacks.values()
         )
 
 
-Corpus = Sequence[Passage]
 Delivered = Mapping[str, Mapping[str, Sequence[Passage]]]
 
 
 def deliver(
-    questions: Sequence[RobustQuestion], attacks: Attacks, corpus: Callable[[], Corpus], k: int, seed: int
+    questions: Sequence[RobustQuestion], attacks: Attacks, k: int, seed: int, corpus: PoisonedCorpus | None = None
 ) -> Delivered:
     """Attack -> question id -> the passages that are read under it.
 
-    corpus: every passage of the corpus, for delivery "corpus": the hostile passages of all questions are added to it,
-    and each question is asked anew by BM25, so they compete by score.
+    corpus: for delivery "corpus": the hostile documents of all questions are added to it and each question is asked
+    anew, so they compete by score. Otherwise they are put into the list that was retrieved.
     """
-    found: dict[str, dict[str, Sequence[Passage]]] = {}
+    found: dict[str, Mapping[str, Sequence[Passage]]] = {}
     for name in attacks.listed:
-        hostile = {q.id: _hostile(name, q, attacks.count) for q in questions}
-        if attacks.delivery == "corpus":
-            added = [passage for own in hostile.values() for passage in own]
-            everything = {passage.id: passage for passage in (*corpus(), *added)}
-            index = build_lexical([(id_, p.indexed_text) for id_, p in everything.items()], 0, BM25Settings())
-            found[name] = {q.id: [everything[id_] for id_, _ in index.search(q.text, k)] for q in questions}
+        hostile = {q.id: hostile_passages(name, q.text, q.target, attacks.count, f"-{q.id}") for q in questions}
+        if corpus is not None:
+            added = [Document(passage.document_id, passage.text) for own in hostile.values() for passage in own]
+            found[name] = corpus.retrieve({q.id: q.text for q in questions}, added, k)
             continue
         place = insert if attacks.delivery == "insert" else overwrite
         found[name] = {
             q.id: place(q.passages[:k], hostile[q.id], k=k, position=attacks.position, seed=seed) for q in questions
         }
     return found
-
-
-def _hostile(name: str, question: RobustQuestion, count: int) -> list[Passage]:
-    made = hostile_passages(name, question.text, question.target, count)
-    return [Passage(f"{p.document_id}-{question.id}#0", f"{p.document_id}-{question.id}", p.text) for p in made]
 
 
 def run_trials(
@@ -164,10 +165,16 @@ def _trial(
     attacked = {}
     for (name, passages), said in zip(given.items(), plain_attacked, strict=True):
         text = aggregator.answer(reading, asked, passages).text
-        hostile = sum(passage.document_id.startswith("hostile-") for passage in passages)
         target = question.target.lower()
         attacked[name] = Attacked(
-            said, text, hostile, right(said), right(text), target in said.lower(), target in text.lower()
+            plain=said,
+            robust=text,
+            hostile=sum(passage.document_id.startswith(HOSTILE) for passage in passages),
+            corrupted=corrupted([p.id for p in top], [p.id for p in passages], k=reading.k, threat=threat),
+            plain_right=right(said),
+            robust_right=right(text),
+            plain_hit=target in said.lower(),
+            robust_hit=target in text.lower(),
         )
     first = next((certificates[budget] for budget in budgets if budget and budget in certificates), None)
     return Trial(

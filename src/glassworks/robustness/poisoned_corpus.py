@@ -1,0 +1,84 @@
+"""What is retrieved once hostile documents stand in the corpus? They are added for real, to a copy of the store.
+
+PoisonedRAG (Zou et al. 2024): hostile documents are cut, indexed and, where the store holds vectors, embedded like any
+other, and compete for the top k by score. `PoisonedCorpus` works on a store of its own, made from an indexed store or
+from loose passages, so that nothing is ever added to the user's. In: hostile documents and questions. Out: the passages
+that are read. Knows no model and no attack.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from glassworks.errors import OptionError
+from glassworks.retrieval.chunking import Chunking, chunk
+from glassworks.retrieval.datastore import Datastore, StoreSettings
+from glassworks.retrieval.encoders import open_encoder
+from glassworks.retrieval.passages import Document, Passage
+from glassworks.retrieval.retrievers import Kind, open_retriever
+
+
+class PoisonedCorpus:
+    """A store that hostile documents are added to and removed from. store: a copy that belongs to this object."""
+
+    def __init__(self, store: Datastore, kind: Kind = "lexical", encoder: str | None = None) -> None:
+        self.store, self._kind, self._encoder = store, kind, encoder
+
+    def retrieve(
+        self, questions: Mapping[str, str], hostile: Sequence[Document], k: int
+    ) -> dict[str, tuple[Passage, ...]]:
+        """The k best passages of each question, by its id, while the hostile documents are in the store."""
+        cut = Chunking(**self.store.settings.chunking)  # type: ignore[arg-type]
+        passages = [passage for document in hostile for passage in chunk(document, cut)]
+        vectors = None
+        if self.store.settings.dimension:
+            assert self._encoder is not None  # `check_poisonable`
+            vectors = open_encoder(self._encoder).encode_passages([passage.indexed_text for passage in passages])
+        self.store.add(passages, vectors)
+        hits = open_retriever(self.store, self._kind, self._encoder).retrieve(list(questions.values()), k)
+        if passages:
+            names = [document.id for document in hostile]
+            self.store.delete(documents=names, reason="the next attack is tried on the corpus as it was")
+        return {id_: tuple(hit.passage for hit in found) for id_, found in zip(questions, hits, strict=True)}
+
+
+def check_poisonable(store: Datastore, encoder: str | None) -> None:
+    """Raise OptionError unless hostile documents can be added to a copy of the store."""
+    if "://" in store.address:
+        raise OptionError(
+            f"the store {store.address} is not on this machine, so no copy of it can be poisoned",
+            place="attacks.delivery", remedy="Use insert, or copy the store here.",
+        )  # fmt: skip
+    if store.settings.dimension and encoder is None:
+        raise OptionError(
+            f"the store holds vectors of {store.settings.encoder}, which hostile documents need too",
+            place="encoder", remedy="Name that encoder.",
+        )  # fmt: skip
+    if store.settings.dimension:
+        assert encoder is not None
+        store.check_encoder(open_encoder(encoder).signature)
+
+
+@contextmanager
+def poisoned_copy(
+    folder: Path, origin: Datastore | Iterable[Passage], kind: Kind = "lexical", encoder: str | None = None
+) -> Iterator[PoisonedCorpus]:
+    """A copy, in `folder`, of a store or of loose passages; removed at the end. Equal ids are one passage.
+
+    Raises OptionError as `check_poisonable`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    try:
+        if isinstance(origin, Datastore):
+            check_poisonable(origin, encoder)
+            shutil.copytree(origin.address, folder)
+            store = Datastore.open(folder)
+        else:
+            store = Datastore.create(folder, StoreSettings())
+            store.add(list({passage.id: passage for passage in origin}.values()))
+        yield PoisonedCorpus(store, kind, encoder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
