@@ -20,6 +20,7 @@ from glassworks.report.figures import (
     recall_at_k,
     save_figure,
     slopes,
+    violins,
 )
 from glassworks.report.svg import SERIES, SVG, themed
 
@@ -28,11 +29,13 @@ LINES = (
     Series("trained", (0, 10, 20), (3.0, 2.0, 1.5), (2.9, 1.9, 1.4), (3.1, 2.1, 1.6)),
     Series("held out", (0, 10, 20), (3.1, 2.4, 2.0)),
 )
+SPREADS = {"swap": [0.1, 0.2, 0.2, 0.3, 0.7], "prep": [0.4, 0.6]}
 FIGURES: dict[str, Callable[[], Figure]] = {
     "forest": lambda: forest(POINTS, x_label="recall@5, share of questions", baseline=0.65),
     "curves": lambda: curves(LINES, x_label="optimiser step", y_label="loss, nats a token", reference=2.5),
     "recall": lambda: recall_at_k([Series("hybrid", (1, 5, 20), (0.5, 0.8, 0.9))]),
     "densities": lambda: densities({"before": [0.0, 1, 1, 2], "after": [1.0, 2, 2, 3]}, x_label="margin, nats"),
+    "violins": lambda: violins(SPREADS, x_label="accuracy, a dot a seed", references={"swap": 0.9}),
     "slopes": lambda: slopes([0.2, 0.4], [0.5, 0.3], labels=("dense", "sparse"), y_label="accuracy, share"),
     "heat": lambda: heat_map([[0.0, 0.5], [1.0, -0.25]], row_label="layer", column_label="head", unit="effect, points"),
 }
@@ -41,6 +44,7 @@ UNITS = {
     "curves": ("optimiser step", "loss, nats a token"),
     "recall": ("k, passages retrieved", "Recall@k, share of questions"),
     "densities": ("margin, nats", "density (area 1)"),
+    "violins": ("accuracy, a dot a seed", "swap", "prep"),
     "slopes": ("accuracy, share", "n = 2 pairs, 1 rose"),
     "heat": ("layer", "head", "effect, points"),
 }
@@ -140,6 +144,23 @@ def test_density_outlines_have_area_one() -> None:
     for patch in figure.axes[0].patches[::2]:
         heights, edges = patch.get_data().values, patch.get_data().edges
         assert sum(heights * (edges[1:] - edges[:-1])) == pytest.approx(1.0)
+
+
+def test_violins_draw_every_value_and_end_at_the_outermost() -> None:
+    root = drawn(FIGURES["violins"]())
+    dots = [float(use.get("x", "nan")) for use in root.iterfind(f".//*[@id='values-0']//{{{SVG}}}use")]
+    path = root.find(f".//*[@id='violin-0']//{{{SVG}}}path")
+    assert path is not None
+    outline = [float(x) for x in re.findall(r"[ML] (-?[\d.]+) -?[\d.]+", path.get("d", ""))]
+    assert len(dots) == 5
+    assert (min(outline), max(outline)) == pytest.approx((min(dots), max(dots)), abs=0.02)
+    (mean, _), *_ = points_of(root, "mean-0")
+    (reference, _), *_ = points_of(root, "reference-0")
+    scale = (max(dots) - min(dots)) / 0.6
+    assert (mean - min(dots)) / scale == pytest.approx(0.2, abs=0.01)  # the mean is 0.3
+    assert (reference - min(dots)) / scale == pytest.approx(0.8, abs=0.01)
+    assert root.find(".//*[@id='violin-1']") is None  # two values have no density
+    assert "0.30  [0.10, 0.70]  n = 5" in texts(root)
 
 
 def test_slopes_colour_what_rose_and_what_fell_and_draw_the_means() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassworks.circuits.heuristic_core import EffectiveSize
 from glassworks.circuits.subnetwork_runs import Accuracies
-from glassworks.report.figures import FIGURES_FOLDER, Point, Series, curves, forest, heat_map, save_figure
+from glassworks.report.figures import FIGURES_FOLDER, Series, curves, heat_map, save_figure, violins
 
 
 def draw_frequency(run: Path, frequency: Tensor, subnetworks: int) -> None:
@@ -39,24 +39,22 @@ def draw_joint(run: Path, table: Tensor, first: str, second: str) -> None:
     )
 
 
-def draw_spread(run: Path, table: Accuracies, cases: Sequence[str]) -> None:
-    """For each sparsity the lowest, mean and highest accuracy of the seeds, a row a case."""
-    sparsities = sorted({s for seed, rows in table.items() if seed != "original" for s in rows}, key=float)
-    for sparsity in sparsities:
-        points = []
-        for case in cases:
-            values = [
-                rows[sparsity][case]
-                for seed, rows in table.items()
-                if seed != "original" and case in rows.get(sparsity, {})
-            ]
-            if values:
-                points.append(Point(case, sum(values) / len(values), min(values), max(values), len(values)))
-        if points:
+def draw_spread(run: Path, table: Accuracies, cases: Sequence[str], measure: str = "accuracy") -> None:
+    """For each sparsity the accuracies (or AUCs) of the seeds, a row a case, beside the whole model's."""
+    whole = next(iter(table.get("original", {}).values()), {})
+    for sparsity in sorted({s for seed, rows in table.items() if seed != "original" for s in rows}, key=float):
+        found = [rows[sparsity] for seed, rows in table.items() if seed != "original" and sparsity in rows]
+        named = {case: case.replace("_", " ") for case in cases}
+        groups = {named[case]: values for case in cases if (values := [row[case] for row in found if case in row])}
+        if groups:
             save_figure(
-                forest(points, x_label="accuracy, mean and range over seeds"), _file(run, f"accuracy-{sparsity}"),
-                caption=f"Accuracy of the subnetworks without {sparsity} % of the units: mean and range over seeds.",
-                alt="; ".join(f"{p.label}: {p.low:.2f} to {p.high:.2f}" for p in points) + ".",
+                violins(
+                    groups, x_label=f"{measure}, a dot a seed", reference_label="the whole model",
+                    references={named[case]: value for case, value in whole.items() if named.get(case) in groups},
+                ),
+                _file(run, f"{measure.lower()}-{sparsity}"),
+                caption=f"Subnetworks without {sparsity} % of the units, seed by seed: {measure}.",
+                alt="; ".join(f"{case}: {min(v):.2f} to {max(v):.2f}" for case, v in groups.items()) + ".",
             )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def ablate_subnetworks(
         Run.start(out, ablate_subnetworks, arguments) as run,
         gated(prepared.parts, means_of(runs, about), ablation=about["ablation"]) as gates,
     ):
-        swept = _sweep(gates, cases, encoded, full, units)
+        swept = sweep_scores(gates, cases, encoded, full, units)
         whole = swept.pop("")
         without = score_mask(gates, full - core_mask, cases, encoded)
         drops = {name: _points(whole, scores, "in") for name, scores in swept.items()}
@@ -235,7 +235,7 @@ def checkpoint_folders(folder: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _sweep(
+def sweep_scores(
     gates: UnitGates, cases: Sequence[Case], encoded: dict[str, Encoded], base: UnitMask, units: Sequence[str]
 ) -> dict[str, Scores]:
     """Scores of each ablation and, under "", of the base."""

@@ -154,12 +154,16 @@ def save_all_means(folder: Path, means: Means | None) -> None:
         save_means(folder / MEANS, means)
 
 
-def accuracies(full: Scores, scored: Sequence[tuple[Subnetwork, Scores]]) -> Accuracies:
-    """The official layout; the whole model stands under "original" and "0"."""
-    table: Accuracies = {"original": {"0": {name: case.accuracy.value for name, case in full.cases.items()}}}
+def accuracies(full: Scores, scored: Sequence[tuple[Subnetwork, Scores]], *, auc: bool = False) -> Accuracies:
+    """The official layout; the whole model stands under "original" and "0". auc: AUCs instead, where there are any."""
+
+    def row(scores: Scores) -> dict[str, float]:
+        found = {name: case.auc if auc else case.accuracy for name, case in scores.cases.items()}
+        return {name: estimate.value for name, estimate in found.items() if estimate is not None}
+
+    table: Accuracies = {"original": {"0": row(full)}}
     for found, scores in scored:
-        row = {name: case.accuracy.value for name, case in scores.cases.items()}
-        table.setdefault(str(found.seed), {})[f"{100 * found.sparsity:g}"] = row
+        table.setdefault(str(found.seed), {})[f"{100 * found.sparsity:g}"] = row(scores)
     return table
 
 

@@ -267,6 +267,7 @@ def _report(run: Run, cases: Sequence[Case], full: Scores, scored: Scored, model
     )
     shown = [case.name for case in cases if case.domain == "in" or case.counterpart]
     draw_spread(run.path, table, shown)
+    draw_spread(run.path, accuracies(full, scored, auc=True), shown, "AUC")
     inside = [case.name for case in cases if case.domain == "in"]
     outside = [case.name for case in cases if case.domain == "out" and case.counterpart]
     outside = outside or [case.name for case in cases if case.domain == "out"]

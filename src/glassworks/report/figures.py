@@ -1,8 +1,8 @@
 """Plots of results: plain numbers in, a matplotlib Figure out, with units on the axes and labels on the lines.
 
 Each function is pure and draws one kind of figure: `forest` (estimates with intervals), `curves` (lines with
-bands, among them `recall_at_k`), `densities` (distributions), `slopes` (before and after, pair by pair) and
-`heat_map` (layer by head). They are drawn 360 pixels wide, the width of a phone, so text keeps its size there.
+bands, among them `recall_at_k`), `densities` and `violins` (distributions), `slopes` (before and after, pair by pair)
+and `heat_map` (layer by head). They are drawn 360 pixels wide, the width of a phone, so text keeps its size there.
 
 The convention that reports rely on: a stage calls ``save_figure(figure, run.path / "figures" / "name.svg",
 caption=..., alt=...)``; caption and alt travel inside the SVG as title and description, and `find_figures` lists a
@@ -182,6 +182,36 @@ def densities(
     return figure
 
 
+def violins(
+    groups: Mapping[str, Sequence[float]], *, x_label: str, references: Mapping[str, float] | None = None,
+    reference_label: str = "",
+) -> Figure:  # fmt: skip
+    """How a few measured values spread in each group: a row from the top, every value a dot, the mean a stroke.
+
+    groups: name -> values [n], all finite. From five values on, the outline is their density (Gaussian kernel of
+    Scott's width), which ends at the lowest and highest value; each is as thick as the next at its peak. references:
+    name -> a value to compare with, a dark tick. Mean and range stand at the right.
+    """
+    references = references or {}
+    with _canvas(height=72 + 50 * len(groups)) as (figure, axes):
+        for row, (name, values) in enumerate(groups.items()):
+            _draw_violin(axes, row, np.sort(np.asarray(values, dtype=float)))
+            for words, at, align in ((name, 0, "left"), (_spread_text(values), 1, "right")):
+                axes.annotate(
+                    words, (at, row), (0, 16), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                    ha=align, color=INK if at == 0 else MUTED, fontsize=None if at == 0 else 10,
+                )  # fmt: skip
+            if name in references:
+                axes.plot([references[name]] * 2, [row - 0.22, row + 0.26], color=INK, linewidth=1.4,
+                          gid=f"reference-{row}")  # fmt: skip
+        axes.set_ylim(len(groups) - 0.5, -0.75)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.04)
+        axes.set_xlabel(f"{x_label}\nstroke: mean" + (f"; dark tick: {reference_label}" if references else ""))
+    return figure
+
+
 def slopes(before: Sequence[float], after: Sequence[float], *, labels: tuple[str, str], y_label: str) -> Figure:
     """The same items before and after, one thin line each, with the means drawn over them.
 
@@ -292,6 +322,27 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
             f"{label} {y:.3g}", (x, y), xytext=(8, (placed - y) / (high - low) * 170), textcoords="offset points",
             va="center", color=SERIES[at], annotation_clip=False,
         )  # fmt: skip
+
+
+def _draw_violin(axes: Axes, row: int, values: np.ndarray) -> None:
+    """Dots, mean and, from five different values on, the outline of sorted `values` [n] around the height `row`."""
+    if len(values) >= 5 and values[0] < values[-1]:
+        x = np.linspace(values[0], values[-1], 80)
+        width = values.std(ddof=1) * len(values) ** -0.2
+        density = np.exp(-0.5 * ((x[:, None] - values) / width) ** 2).sum(1)
+        half = 0.24 * density / density.max()
+        axes.fill_between(x, row - half, row + half, color=SERIES[0], alpha=0.2, linewidth=0, gid=f"violin-{row}")
+    else:
+        axes.plot([values[0], values[-1]], [row, row], color=SERIES[0], linewidth=5, alpha=0.2, gid=f"range-{row}")
+    axes.plot(values, np.full(len(values), row), "o", color=SERIES[0], markersize=4.5, alpha=0.75, gid=f"values-{row}")
+    axes.plot([values.mean()] * 2, [row - 0.2, row + 0.2], color=SERIES[0], linewidth=2.2, gid=f"mean-{row}")
+
+
+def _spread_text(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    decimals = places(low, (low, high))
+    mean = sum(values) / len(values)
+    return f"{number(mean, decimals)}  [{number(low, decimals)}, {number(high, decimals)}]  n = {len(values)}"
 
 
 def _written(point: Point) -> str:
