@@ -11,6 +11,7 @@ from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 
 from glassworks.errors import DataNotFound, OptionError
 from glassworks.foundations.generation import LocalModel, Sampling
+from glassworks.foundations.ledger import Ledger
 from glassworks.preference.judges import (
     JudgeOptions,
     ModelJudge,
@@ -20,7 +21,6 @@ from glassworks.preference.judges import (
     open_judge,
     read_template,
 )
-from glassworks.preference.ledger import Ledger
 
 PROMPTS = [[{"role": "user", "content": f"judge {n}"}] for n in (1, 2, 1)]
 

@@ -11,8 +11,8 @@ from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 
 from glassworks.errors import MalformedRecord, OptionError, PromptTooLong
 from glassworks.foundations.generation import LocalModel, Sampling
+from glassworks.foundations.ledger import Ledger
 from glassworks.foundations.runs import is_intact
-from glassworks.preference.ledger import Ledger
 from glassworks.preference.sampling import (
     CALL_PROMPTS,
     check_room,

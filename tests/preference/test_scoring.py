@@ -13,8 +13,8 @@ from cases.tiny_tokenizers import BYTE_VOCABULARY, byte_tokenizer
 
 from glassworks.cli.main import main
 from glassworks.errors import MalformedRecord, NotAModel
+from glassworks.foundations.ledger import Ledger
 from glassworks.preference.judges import JudgeOptions
-from glassworks.preference.ledger import Ledger
 from glassworks.preference.scorers import Scores
 from glassworks.preference.scoring import prefs_score, score_all
 

@@ -21,7 +21,7 @@ from glassworks.errors import DataNotFound, OptionError
 from glassworks.foundations.chat import Message
 from glassworks.foundations.data import local_file
 from glassworks.foundations.generation import LanguageModel, Prompt, Sampling, open_language_model
-from glassworks.preference.ledger import Ledger, entry_key
+from glassworks.foundations.ledger import Ledger, entry_key
 
 RECORDED = "recorded:"
 CALL_PROMPTS = 16  # a kill loses at most this many judgments

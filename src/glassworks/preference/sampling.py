@@ -21,12 +21,12 @@ from glassworks.errors import OptionError, PromptTooLong
 from glassworks.foundations.data import check_messages, file_sha
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.generation import LanguageModel, LocalModel, Message, Prompt, Sampling, open_language_model
+from glassworks.foundations.ledger import Ledger, entry_key
 from glassworks.foundations.models import model_sha
 from glassworks.foundations.rows import load_rows
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import bootstrap_mean, proportion
 from glassworks.preference.annotations import write_lines
-from glassworks.preference.ledger import Ledger, entry_key
 
 logger = logging.getLogger(__name__)
 

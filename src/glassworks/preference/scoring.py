@@ -18,13 +18,13 @@ from glassworks.errors import MalformedRecord, NotAModel
 from glassworks.foundations.checkpoints import read_config
 from glassworks.foundations.data import file_sha, read_jsonl
 from glassworks.foundations.evidence import Evidence
+from glassworks.foundations.ledger import Ledger, entry_key
 from glassworks.foundations.models import load_model, load_tokenizer, model_sha, resolve_model
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import bootstrap_mean, proportion
 from glassworks.preference.annotations import write_lines
 from glassworks.preference.judges import JudgeOptions, open_judge, read_template
 from glassworks.preference.judging import GRADE_TEMPLATE, PAIR_TEMPLATE
-from glassworks.preference.ledger import Ledger, entry_key
 from glassworks.preference.sampling import conversation, prompt_text
 from glassworks.preference.scorers import (
     ClassifierScorer,

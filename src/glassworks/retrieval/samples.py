@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from glassworks.foundations import ledger
 from glassworks.foundations.generation import LanguageModel, Prompt, Sampling
 from glassworks.foundations.runs import write_text
 from glassworks.retrieval.attribution import AttributedSentence
@@ -83,24 +83,15 @@ ANSWER_SCORES = {"accuracy": contains_answer, "token_f1": token_f1, "exact_match
 
 
 class Ledger:
-    """Generations on disk by key. A last line that a killed process left half-written is removed."""
+    """Generations on disk by key; what `foundations.ledger` keeps, as `Generated`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entries: dict[str, Generated] = {}
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-        if lines and lines[-1]:
-            write_text(path, b"".join(line + b"\n" for line in lines[:-1]).decode())
-        for line in lines[:-1]:
-            entry = Generated(**json.loads(line))
-            self.entries[entry.key] = entry
+        self.path, self._kept = path, ledger.Ledger(path)
+        self.entries = {key: Generated(**entry) for key, entry in self._kept.entries.items()}
 
     def add(self, entries: Sequence[Generated]) -> None:
         """Append entries; they are on disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
+        self._kept.add(asdict(entry) for entry in entries)
         self.entries |= {entry.key: entry for entry in entries}
 
 

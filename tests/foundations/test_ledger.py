@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glassworks.errors import MalformedRecord
-from glassworks.preference.ledger import Ledger, entry_key
+from glassworks.foundations.ledger import Ledger, entry_key
 
 
 def test_entries_are_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
