@@ -3,7 +3,9 @@
 import pytest
 import torch
 from cases.circuit_problems import random_problem, truth, written_problem
+from cases.tiny_models import random_tokens
 
+from glassworks.circuits.pairs import Pair, PairSet
 from glassworks.circuits.problem import Problem
 
 
@@ -17,6 +19,29 @@ def test_batches_padding_and_memory_change_no_loss() -> None:
     fresh._cached = False
     assert fresh.mean_loss(gates, batch_size=4) == pytest.approx(together, rel=1e-6)
     assert problem.mean_loss(problem.masked.ones()) == pytest.approx(0, abs=1e-6)
+
+
+def test_shared_places_are_left_out_and_change_nothing() -> None:
+    masked, tokens = random_problem().masked, random_tokens(8, 10, seed=3).tolist()
+    pairs = []
+    for at in range(4):
+        shared, size = 4 + at, 10 - at % 2
+        corrupted = tokens[at][:shared] + tokens[at + 4][shared:size]
+        pairs.append(Pair(tuple(tokens[at][:size]), tuple(corrupted), size, (5,), (9,)))
+    assert [pair.shared for pair in pairs] == [4, 5, 6, 7]
+    assert Pair((1, 2, 3), (1, 2, 3), 3, (5,), (9,)).shared == 2  # the place that is read stays
+    problem = Problem(masked, PairSet("shared", tuple(pairs)))
+    gates = (torch.rand(problem.graph.exists.shape, dtype=torch.float64) * masked.ones()).requires_grad_()
+
+    def gradient(indices: list[int], leave_out: bool) -> torch.Tensor:
+        prepared = problem.prepare(indices)
+        assert prepared.prefix is not None
+        prepared = prepared if leave_out else prepared._replace(prefix=None)
+        return torch.autograd.grad(problem.loss(prepared, gates), gates)[0]
+
+    for indices in ([0, 1, 2, 3], [2, 3], [3, 0]):  # the later ones from memory
+        assert torch.allclose(gradient(indices, True), gradient(indices, False), rtol=1e-4, atol=1e-7)
+    assert Problem(masked, problem.pairs, "zero").prepare([0]).prefix is None
 
 
 @pytest.mark.parametrize("ablation", ["interchange", "zero", "mean", "optimal"])

@@ -28,10 +28,11 @@ from glassworks.foundations.frozen import frozen_weights
 from glassworks.foundations.graph import Graph
 from glassworks.foundations.sparsity import (
     Lagrangian,
+    Penalty,
     SparsitySchedule,
     gate_optimiser,
     parameter_groups,
-    sampled_sparsity,
+    sparsity_of,
 )
 
 Log = Callable[[dict[str, float]], None]
@@ -55,6 +56,8 @@ class EdgePruning:
         node_loss: Constrain the share of nodes, too.
         linear_term: Train lambda1; off holds it at 0.
         initial: Mean of the gates' parameters at the start.
+        penalty: What is held to the target: the step's sampled gates, or their expected share of closed ones, whose
+            gradient reaches every gate.
     """
 
     steps: int = 3000
@@ -70,6 +73,7 @@ class EdgePruning:
     node_loss: bool = False
     linear_term: bool = True
     initial: float = 10.0
+    penalty: Penalty = "sampled"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
@@ -174,10 +178,12 @@ class _State:
         z, n = (gates.sample(alpha, u) for alpha, u in zip(self._alphas, drawn, strict=True))
         prepared = self.problem.prepare(self._indices(step))
         kl = self.problem.loss(prepared, z * n[:, None])
-        sparsity, target = sampled_sparsity(z, self.exists), self.edge_schedule.at(step)
+        sparsity = sparsity_of(self.settings.penalty, self.edges, z, self.exists)
+        target = self.edge_schedule.at(step)
         loss = kl + self.edge_penalty(sparsity, target)
         if self.settings.node_loss:
-            loss = loss + self.node_penalty(sampled_sparsity(n), self.node_schedule.at(step))
+            of_nodes = sparsity_of(self.settings.penalty, self.nodes, n)
+            loss = loss + self.node_penalty(of_nodes, self.node_schedule.at(step))
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(
                 f"the loss is {loss.item()}", place=f"step {step}", remedy="Lower the learning rates; the checkpoint"

@@ -9,13 +9,14 @@ prompts, gates [writers, readers]. Output: logits at the answer positions. Knows
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from glassworks.circuits.prefix import Prefix, PrefixCache, cache_argument, prefix_of
 from glassworks.circuits.sites import Site, attention_site, graph_of, heads_written, mlp_site, sites_of
 from glassworks.errors import UnsupportedArchitecture
 from glassworks.foundations.anatomy import anatomy
@@ -26,6 +27,8 @@ from glassworks.foundations.recompose import Trace, embed, mlp_write, normed, re
 # What the logits with all gates at 1 may be off by, as a share of max(1, largest logit).
 SELF_TEST = {torch.float64: 1e-9, torch.float32: 1e-4}
 SELF_TEST_HALF = 5e-2
+SHAPES = 64
+"""Batch shapes whose masks and rotary angles are kept."""
 
 
 class Positions(NamedTuple):
@@ -40,8 +43,9 @@ class _Pass:
     """One forward pass and what its backward needs.
 
     stand_ins: [writers, batch or 1, seq or 1, hidden] or None for zero. differences: [writers, batch, seq, hidden].
-    scoring: differences that gate gradients are taken with, where they are not this pass's own. tape: for each
-    site its reads and what it wrote, or nothing where it is to be computed again. sums: c at each site.
+    scoring: differences that gate gradients are taken with, where they are not this pass's own. prefix: what the
+    places before `clean` left in the model's cache. tape: for each site its reads and what it wrote, or nothing
+    where it is to be computed again. sums: c at each site.
     """
 
     clean: Tensor
@@ -49,6 +53,7 @@ class _Pass:
     at: Positions
     record: bool
     scoring: Tensor | None = None
+    prefix: Prefix | None = None
     differences: Tensor = field(default_factory=lambda: torch.empty(0))
     tape: list[tuple[Tensor, Tensor] | None] = field(default_factory=list)
     sums: list[Tensor] = field(default_factory=list)
@@ -76,7 +81,8 @@ class MaskedModel:
         self.checkpointing = checkpointing
         self.sites = sites_of(self.graph)
         self._exists = self.graph.exists.to(self.device)
-        self._calls: dict[tuple[int, int], Trace] = {}
+        self._has_cache = cache_argument(model) is not None
+        self._calls: dict[tuple[int, int, int], tuple[Trace, PrefixCache | None]] = {}
         self._buffers: dict[torch.Size, list[Tensor]] = {}
         self._check()
 
@@ -107,12 +113,16 @@ class MaskedModel:
         run = trace(self.parts, input_ids, **_one_logit(self.model))
         # One buffer, each row copied once: torch.cat would hold everything twice.
         out = run.heads[0].new_empty(self.graph.n_writers, *input_ids.shape, self.parts.hidden_size)
-        out[: self.graph.embeddings] = self._embedding_writers(input_ids)
+        out[: self.graph.embeddings] = self._embedding_writers(input_ids, run)
         for index, layer in enumerate(self.parts.layers):
             first = self.graph.writers_before(index)
             out[first : first + self.graph.heads] = heads_written(layer, run.heads[index])
             out[first + self.graph.heads] = mlp_write(layer, run.mlps[index])
         return out
+
+    def prefix(self, input_ids: Tensor) -> Prefix | None:
+        """What the first places, input_ids [batch, places], hand to later ones; None if the model has no cache."""
+        return prefix_of(self.model, input_ids, **_one_logit(self.model)) if self._has_cache else None
 
     def logits(
         self,
@@ -123,31 +133,36 @@ class MaskedModel:
         *,
         constants: Tensor | None = None,
         scoring: Tensor | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Logits [answers, vocab] of the gated model, differentiable in `gates` and `constants`.
 
         clean: [batch, seq], padded on the right. stand_ins: x' [writers, batch or 1, seq or 1, hidden]; None is 0.
         gates: [writers, readers]; entries that are no edge are ignored. Node gates: multiply the rows by them.
         constants: x' [writers, hidden], learned (optimal ablation), instead of stand_ins. scoring: gradients of
-        gates are taken with these differences [writers, batch, seq, hidden] instead of this pass's own.
+        gates are taken with these differences [writers, batch, seq, hidden] instead of this pass's own. prefix: of
+        first places at which stand_ins are what a plain run on `clean` writes: they are not computed again.
         """
         record = torch.is_grad_enabled() and (gates.requires_grad or (constants is not None))
         if constants is not None:
             stand_ins = constants.detach()[:, None, None].to(self.dtype)
         job = _Pass(clean, stand_ins, at, record, scoring)
+        if prefix is not None:
+            job = _behind(job, prefix)
         stream: Tensor = _Gated.apply(gates * self._exists, constants, self, job)  # type: ignore[no-untyped-call]
         return read_out(self.parts.head, stream)
 
     def _forward(self, gates: Tensor, job: _Pass) -> Tensor:
         """The residual stream [answers, hidden] that the final reader receives; fills the buffer and the tape."""
-        calls = self._trace_of(job.clean).attention_calls
+        calls = self._trace_of(job).attention_calls
         buffer = job.differences = self._take_buffer(job.clean)
         z, known = gates.to(self.dtype), 0
         summed = torch.zeros_like(buffer[0])
         if self.graph.embeddings == 0:
-            summed = summed + self._embedding_sum(job.clean)
+            summed = summed + self._embedding_sum(job.clean, self._trace_of(job))
         else:
-            self._write(job, slice(0, self.graph.embeddings), self._embedding_writers(job.clean))
+            embedded = self._embedding_writers(job.clean, self._trace_of(job))
+            self._write(job, slice(0, self.graph.embeddings), embedded)
         for site in self.sites:
             if job.stand_ins is not None and site.visible > known:
                 summed, known = summed + job.stand_ins[known : site.visible].sum(dim=0), site.visible
@@ -169,7 +184,7 @@ class MaskedModel:
 
     def _backward(self, gates: Tensor, job: _Pass, flow: Tensor, constants: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gradients of gates [writers, readers] and constants [writers, hidden], from that of the stream."""
-        calls = self._trace_of(job.clean).attention_calls
+        calls = self._trace_of(job).attention_calls
         z, scoring = gates.to(self.dtype), job.differences if job.scoring is None else job.scoring
         back = self._take_buffer(job.clean).zero_()
         of_gates, of_constants = torch.zeros_like(gates), gates.new_zeros(len(gates), flow.shape[-1])
@@ -226,27 +241,33 @@ class MaskedModel:
             self._buffers.clear()
         self._buffers.setdefault(buffer.shape, []).append(buffer)
 
-    def _trace_of(self, ids: Tensor) -> Trace:
-        """What the model hands to its attention modules for this batch and length; the tokens do not matter."""
-        shape = (ids.shape[0], ids.shape[1])
+    def _trace_of(self, job: _Pass) -> Trace:
+        """What the model hands to its modules for this batch, length and prefix; the tokens do not matter."""
+        shape = (*job.clean.shape[:2], 0 if job.prefix is None else job.prefix.length)
         if shape not in self._calls:
+            if len(self._calls) >= SHAPES:
+                self._calls.clear()
+            cache = None if job.prefix is None else PrefixCache(job.prefix)
+            options = _one_logit(self.model) | ({} if cache is None else {str(cache_argument(self.model)): cache})
             with torch.no_grad():
-                self._calls[shape] = trace(self.parts, ids, activations=False, **_one_logit(self.model))
-        return self._calls[shape]
+                self._calls[shape] = trace(self.parts, job.clean, activations=False, **options), cache
+        run, cache = self._calls[shape]
+        if cache is not None and job.prefix is not None:
+            cache.prefix = job.prefix
+        return run
 
-    def _tables(self, ids: Tensor) -> tuple[Tensor, ...]:
-        run = self._trace_of(ids)
+    def _tables(self, ids: Tensor, run: Trace) -> tuple[Tensor, ...]:
         return embed(self.parts.embedding, Trace(ids, table_inputs=[((ids,), {}), *run.table_inputs[1:]]))
 
-    def _embedding_sum(self, ids: Tensor) -> Tensor:
-        return normed(self.parts.embedding.norm, torch.stack(self._tables(ids)).sum(dim=0))
+    def _embedding_sum(self, ids: Tensor, run: Trace) -> Tensor:
+        return normed(self.parts.embedding.norm, torch.stack(self._tables(ids, run)).sum(dim=0))
 
-    def _embedding_writers(self, ids: Tensor) -> Tensor:
-        """[embeddings, batch, seq, hidden]: their sum, or tokens and everything else."""
+    def _embedding_writers(self, ids: Tensor, run: Trace) -> Tensor:
+        """[embeddings, batch, seq, hidden]: their sum, or tokens and everything else. run: of the same shape."""
         if self.graph.embeddings == 2:
-            tokens, *others = self._tables(ids)
+            tokens, *others = self._tables(ids, run)
             return torch.stack([tokens, torch.stack(others).sum(dim=0)])
-        return self._embedding_sum(ids)[None][: self.graph.embeddings]
+        return self._embedding_sum(ids, run)[None][: self.graph.embeddings]
 
     def _final_stream(self, ids: Tensor, at: Positions) -> Tensor:
         """What the final norm receives in a plain run, at `at`."""
@@ -263,7 +284,8 @@ class MaskedModel:
         return seen[0][at.rows, at.columns]
 
     def _recomposed(self, ids: Tensor) -> Tensor:
-        return self._embedding_sum(ids) + self.writers(ids)[self.graph.embeddings :].sum(dim=0)
+        run = self._trace_of(_Pass(ids, None, Positions(ids[:0, 0], ids[:0, 0]), False))
+        return self._embedding_sum(ids, run) + self.writers(ids)[self.graph.embeddings :].sum(dim=0)
 
     @torch.no_grad()
     def _check(self) -> None:
@@ -282,6 +304,19 @@ class MaskedModel:
                 remedy="Load it in float32; if that does not help, circuits cannot be found in it.",
             )
         self._buffers.clear()
+
+
+def _behind(job: _Pass, prefix: Prefix) -> _Pass:
+    """The pass over the places behind a prefix."""
+    first = prefix.length
+
+    def cut(x: Tensor | None) -> Tensor | None:
+        return x if x is None or x.shape[2] == 1 else x[:, :, first:]
+
+    at = Positions(job.at.rows, job.at.columns - first)
+    return replace(
+        job, clean=job.clean[:, first:], at=at, stand_ins=cut(job.stand_ins), scoring=cut(job.scoring), prefix=prefix
+    )
 
 
 def _one_logit(model: PreTrainedModel) -> dict[str, Any]:

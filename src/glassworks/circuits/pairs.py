@@ -55,6 +55,12 @@ class Pair(NamedTuple):
     distractors: tuple[int, ...]
     threshold: int = -1
 
+    @property
+    def shared(self) -> int:
+        """How many tokens both prompts begin with, at most those before the last one that is read."""
+        same = (at for at, both in enumerate(zip(self.clean, self.corrupted, strict=True)) if both[0] != both[1])
+        return min(next(same, len(self.clean)), self.start - 1)
+
 
 class Batch(NamedTuple):
     """Some pairs. clean, corrupted: [batch, seq], padded on the right.

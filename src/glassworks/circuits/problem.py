@@ -17,17 +17,29 @@ from torch import Tensor
 from glassworks.circuits.masked_model import MaskedModel
 from glassworks.circuits.objectives import Objective, divergence, logit_difference, restricted
 from glassworks.circuits.pairs import Batch, PairSet
+from glassworks.circuits.prefix import Prefix
 
 Ablation = Literal["interchange", "zero", "mean", "optimal"]
 CACHE_BYTES = 2 * 2**30
+LEAST_SHARED = 0.25
+"""Share of a batch's places from which on leaving out its common prefix pays."""
 
 
 class Prepared(NamedTuple):
-    """A batch with what gates do not change: full [answers, choices] logits, stand-ins as in `MaskedModel.logits`."""
+    """A batch with what gates do not change: full [answers, choices] logits, the rest as in `MaskedModel.logits`."""
 
     batch: Batch
     full: Tensor
     stand_ins: Tensor | None
+    prefix: Prefix | None = None
+
+
+class _Known(NamedTuple):
+    """What is kept of a pair: full [answers, choices], writers [writers, seq, hidden], the prefix of shared places."""
+
+    full: Tensor
+    writers: Tensor | None
+    prefix: Prefix | None
 
 
 class Problem:
@@ -42,7 +54,7 @@ class Problem:
         self.constants: Tensor | None = None
         if ablation == "optimal" and self._mean is not None:
             self.constants = self._mean[:, 0, 0].to(torch.promote_types(self._mean.dtype, torch.float32)).clone()
-        self._known: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._known: dict[int, _Known] = {}
         tokens = sum(len(pair.clean) for pair in pairs.pairs)
         size = masked.graph.n_writers * tokens * masked.parts.hidden_size * masked.model.dtype.itemsize
         self._cached = ablation != "interchange" or size <= CACHE_BYTES
@@ -54,18 +66,30 @@ class Problem:
     def prepare(self, indices: Sequence[int]) -> Prepared:
         """The pairs at `indices`, with the full model's logits and the stand-ins, from memory where they are kept."""
         batch = self.pairs.batch(indices, self.masked.device)
+        shared = self._shared(indices, batch)
         if self._cached and all(index in self._known for index in indices):
             known = [self._known[index] for index in indices]
-            full = torch.cat([logits for logits, _ in known])
-            return Prepared(batch, full, self._joined([writers for _, writers in known], batch))
+            full, stand_ins = torch.cat([one.full for one in known]), self._joined(known, batch)
+            prefixes = [one.prefix for one in known if one.prefix is not None]
+            if not shared or len(prefixes) < len(known):
+                return Prepared(batch, full, stand_ins)
+            places = min(shared, *(prefix.length for prefix in prefixes))
+            return Prepared(batch, full, stand_ins, Prefix.joined(prefixes, places))
         full = restricted(self.masked.plain_logits(batch.clean, batch.at), self.choices)
-        stand_ins = self.masked.writers(batch.corrupted) if self.ablation == "interchange" else None
+        stand_ins = self.masked.writers(batch.corrupted) if self.ablation == "interchange" else self._mean
+        prefix = self.masked.prefix(batch.clean[:, :shared]) if shared else None
         if self._cached:
             for at, index in enumerate(indices):
-                length = len(self.pairs.pairs[index].clean)
-                own = None if stand_ins is None else stand_ins[:, at, :length].clone()
-                self._known[index] = full[batch.at.rows == at], own
-        return Prepared(batch, full, stand_ins if self.ablation == "interchange" else self._mean)
+                own = stand_ins if self.ablation == "interchange" else None
+                kept = None if own is None else own[:, at, : len(self.pairs.pairs[index].clean)].clone()
+                self._known[index] = _Known(full[batch.at.rows == at], kept, prefix and prefix.row(at))
+        return Prepared(batch, full, stand_ins, prefix)
+
+    def _shared(self, indices: Sequence[int], batch: Batch) -> int:
+        """How many places are left to the prefix: those that all pairs share, if they are enough to be worth it."""
+        shared = min(self.pairs.pairs[index].shared for index in indices)
+        enough = shared >= LEAST_SHARED * batch.clean.shape[1]
+        return shared if enough and self.ablation == "interchange" else 0
 
     def batches(self, size: int) -> Iterator[Prepared]:
         """All pairs in their order, `size` at a time."""
@@ -81,6 +105,7 @@ class Problem:
             prepared.batch.at,
             constants=self.constants,
             scoring=scoring,
+            prefix=prepared.prefix,
         )
         return restricted(found, self.choices)
 
@@ -115,10 +140,10 @@ class Problem:
         ]
         return found[0], found[1]
 
-    def _joined(self, kept: list[Tensor | None], batch: Batch) -> Tensor | None:
+    def _joined(self, known: Sequence[_Known], batch: Batch) -> Tensor | None:
         if self.ablation != "interchange":
             return self._mean
-        rows = [writers for writers in kept if writers is not None]
+        rows = [one.writers for one in known if one.writers is not None]
         shape = (self.graph.n_writers, *batch.clean.shape, self.masked.parts.hidden_size)
         lengths = {writers.shape[1] for writers in rows}
         # Padding is never read by a real place, but it must be finite.
