@@ -1,6 +1,7 @@
 """The target ramp, the Lagrangian's two signs, and what weight decay does to gates that have no gradient."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ from glassworks.foundations.sparsity import (
     expected_sparsity,
     gate_optimiser,
     lagrangian_penalty,
+    load_search,
     parameter_groups,
     sampled_sparsity,
+    save_search,
     sparsity_of,
 )
 
@@ -189,3 +192,28 @@ def test_impossible_optimisers_are_refused() -> None:
     groups = parameter_groups([nn.Parameter(torch.zeros(1))], Lagrangian("s-t"), alpha_lr=0.1, lambda_lr=1.0)
     with pytest.raises(OptionError, match="warms up for 20 of 10 steps"):
         gate_optimiser(groups, lr_warmup_steps=20, total_steps=10)
+
+
+def test_a_search_that_was_saved_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    def search(stops: list[int]) -> dict[str, torch.Tensor]:
+        """Ten steps in as many sittings as there are stops, each from the file that the one before left."""
+        file = tmp_path / f"{len(stops)}.safetensors"
+        for stop in stops:
+            alpha, penalty = nn.Parameter(torch.linspace(-1, 2, 6)), Lagrangian("s-t")
+            groups = parameter_groups([alpha], penalty, alpha_lr=0.5, lambda_lr=0.5)
+            optimiser, rate = gate_optimiser(groups, lr_warmup_steps=2, total_steps=10)
+            named = {"alpha": alpha, **dict(penalty.named_parameters())}
+            step, others = load_search(file, named, optimiser, rate) if file.exists() else (0, {})
+            assert set(others) == ({"note"} if file.exists() else set())
+            for at in range(step, stop):
+                loss = alpha.square().sum() + penalty(expected_sparsity(alpha), at / 10)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                rate.step()
+            save_search(file, stop, named | {"note": torch.ones(2)}, optimiser)
+        return {name: tensor.detach() for name, tensor in named.items()}
+
+    whole, parts = search([10]), search([3, 4, 10])
+    assert all(torch.equal(whole[name], parts[name]) for name in ("alpha", "lambda1", "lambda2"))
+    assert float(whole["lambda2"]) != 0

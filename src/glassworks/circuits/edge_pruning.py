@@ -16,14 +16,12 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glassworks.circuits.problem import Problem
 from glassworks.errors import NonFiniteLoss, OptionError
 from glassworks.foundations import gates
 from glassworks.foundations.circuit import Circuit, Provenance
-from glassworks.foundations.files import atomic_write
 from glassworks.foundations.frozen import frozen_weights
 from glassworks.foundations.graph import Graph
 from glassworks.foundations.sparsity import (
@@ -31,7 +29,9 @@ from glassworks.foundations.sparsity import (
     Penalty,
     SparsitySchedule,
     gate_optimiser,
+    load_search,
     parameter_groups,
+    save_search,
     sparsity_of,
 )
 
@@ -206,31 +206,11 @@ class _State:
 
     def save(self, path: Path, step: int) -> None:
         """Everything that the next step needs, in one file that appears whole."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._named().items()}
-        tensors["step"] = torch.tensor(step)
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": torch.as_tensor(value).cpu() for name, value in state.items()}
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary)
+        save_search(path, step, self._named(), self.optimiser)
 
     def load(self, path: Path) -> int:
         """Take up a saved state; returns the next step."""
-        tensors = load_file(path)
-        with torch.no_grad():
-            for name, tensor in self._named().items():
-                tensor.copy_(tensors[name])
-        content = self.optimiser.state_dict()
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, index, key = name.split(".")
-                content["state"].setdefault(int(index), {})[key] = tensor
-        self.optimiser.load_state_dict(content)
-        step = int(tensors["step"])
-        # The schedule is a function of its count alone.
-        self.rate.last_epoch = step - 1
-        self.optimiser._opt_called = True  # type: ignore[attr-defined]
-        self.rate.step()
-        return step
+        return load_search(path, self._named(), self.optimiser, self.rate)[0]
 
     @property
     def _alphas(self) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,7 +24,6 @@ from glassworks.circuits.unit_means import Means
 from glassworks.errors import NonFiniteLoss, OptionError
 from glassworks.foundations import gates
 from glassworks.foundations.dataflow import evaluating
-from glassworks.foundations.files import atomic_write
 from glassworks.foundations.frozen import frozen_weights
 from glassworks.foundations.parts import Anatomy
 from glassworks.foundations.sparsity import (
@@ -35,8 +32,10 @@ from glassworks.foundations.sparsity import (
     SparsitySchedule,
     expected_sparsity,
     gate_optimiser,
+    load_search,
     parameter_groups,
     sampled_sparsity,
+    save_search,
     sparsity_of,
 )
 
@@ -312,34 +311,17 @@ class _State:
 
     def save(self, path: Path, step: int) -> None:
         """Everything that the next step needs, in one file that appears whole."""
-        tensors = {"alpha": self.alpha.detach(), **self.penalty.state_dict(), "step": torch.tensor(step)}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        tensors |= {f"kept.{sparsity!r}": alpha for sparsity, alpha in self.kept.items()}
-        with atomic_write(path) as temporary:
-            save_file({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, temporary)
+        kept = {f"kept.{sparsity!r}": alpha for sparsity, alpha in self.kept.items()}
+        save_search(path, step, self._named() | kept, self.optimiser)
 
     def load(self, path: Path) -> int:
         """Take up a saved state; returns the next step."""
-        tensors = load_file(path)
-        content: dict[str, Any] = self.optimiser.state_dict()
-        with torch.no_grad():
-            self.alpha.copy_(tensors["alpha"])
-        self.penalty.load_state_dict({name: tensors[name] for name in self.penalty.state_dict()})
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "adam":
-                index, _, key = rest.partition(".")
-                content["state"].setdefault(int(index), {})[key] = tensor
-            elif kind == "kept":
-                self.kept[float(rest)] = tensor
-        self.optimiser.load_state_dict(content)
-        step = int(tensors["step"])
-        # The schedule is a function of its count alone.
-        self.rate.last_epoch = step - 1
-        self.optimiser._opt_called = True  # type: ignore[attr-defined]
-        self.rate.step()
+        step, others = load_search(path, self._named(), self.optimiser, self.rate)
+        self.kept = {float(name.removeprefix("kept.")): alpha for name, alpha in others.items()}
         return step
+
+    def _named(self) -> dict[str, Tensor]:
+        return {"alpha": self.alpha, **dict(self.penalty.named_parameters())}
 
 
 def _run(

@@ -3,17 +3,20 @@
 Edge Pruning (2024, section 2.2 and appendix) and The Heuristic Core (2024) minimise
 KL + lambda1 d + lambda2 d^2 over the gates and maximise it over the lambdas, d being the distance between the
 sparsity and a target that rises during a warm-up. The two papers' code differ in the sign of d: an argument here.
-Takes gates and numbers; knows neither model nor data.
+`save_search` and `load_search` keep a search on disk so that it goes on bit for bit. Takes gates and numbers; knows
+neither model nor data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -21,6 +24,7 @@ from transformers.optimization import get_linear_schedule_with_warmup
 
 from glassworks.errors import OptionError
 from glassworks.foundations import gates
+from glassworks.foundations.files import atomic_write
 
 Sign = Literal["s-t", "t-s"]
 Penalty = Literal["sampled", "expected"]
@@ -164,3 +168,37 @@ def gate_optimiser(groups: list[dict[str, Any]], *, lr_warmup_steps: int, total_
         )
     optimiser = AdamW(groups)
     return optimiser, get_linear_schedule_with_warmup(optimiser, lr_warmup_steps, total_steps)
+
+
+def save_search(path: Path, step: int, tensors: Mapping[str, Tensor], optimiser: AdamW) -> None:
+    """Write all that step `step` of a search needs as safetensors; the file appears whole.
+
+    tensors: gates, multipliers and whatever else is to be kept, of any shape; no name may begin with "adam.".
+    """
+    content = {name: tensor.detach() for name, tensor in tensors.items()} | {"step": torch.tensor(step)}
+    for index, state in optimiser.state_dict()["state"].items():
+        content |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    with atomic_write(path) as temporary:
+        save_file({name: tensor.cpu().contiguous().clone() for name, tensor in content.items()}, temporary)
+
+
+def load_search(
+    path: Path, tensors: Mapping[str, Tensor], optimiser: AdamW, rate: LambdaLR
+) -> tuple[int, dict[str, Tensor]]:
+    """Take up what `save_search` wrote: fills `tensors` in place, and optimiser and rate. Returns the next step and
+    the tensors of the file that `tensors` does not name.
+    """
+    content, moments = load_file(path), optimiser.state_dict()
+    step = int(content.pop("step"))
+    for name in [name for name in content if name.startswith("adam.")]:
+        _, index, key = name.split(".")
+        moments["state"].setdefault(int(index), {})[key] = content.pop(name)
+    optimiser.load_state_dict(moments)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(content.pop(name))
+    # The rate is a function of its count alone.
+    rate.last_epoch = step - 1
+    optimiser._opt_called = True  # type: ignore[attr-defined]
+    rate.step()
+    return step, content
