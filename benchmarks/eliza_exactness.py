@@ -29,7 +29,7 @@ def short(seed: int, conversations: int, free: int, totals: Counter[str]) -> Non
     """One script with all options."""
     for cycling, memory, null_cycle in MECHANISMS:
         script = random_script(seed, null_cycle=null_cycle)
-        compiled = compile_script(script, Options(cycling, memory, 256, 16))
+        compiled = compile_script(script, Options(cycling, memory, max_len=256, max_count=16))
         for number in range(conversations):
             turns = converse(script, random_sentences(script, 10, 1000 * seed + number))
             while len(transcript(turns)) > 256:

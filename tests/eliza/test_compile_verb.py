@@ -7,8 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from glassworks.eliza.compile_verb import eliza_compile
+from glassworks.eliza.compile_verb import check_synthetic, eliza_compile
+from glassworks.eliza.compiling import compile_script
+from glassworks.eliza.interpreter import converse, split_turns, transcript
 from glassworks.eliza.layers import Options
+from glassworks.eliza.script import parse_script
 from glassworks.errors import OptionError
 from glassworks.foundations.circuit_files import read_circuit
 
@@ -27,6 +30,13 @@ def test_a_run(script: str, tmp_path: Path) -> None:
     assert read_circuit(run.path / "necessary.json").n_edges == figures["necessary_edges"].value
     assert len((run.path / "samples.jsonl").read_text().splitlines()) == 4
     assert json.loads((run.path / "model" / "heads.json").read_text())["a0.h0"] == "turn start"
+
+
+def test_copying_by_induction_is_compared_with_a_script_that_copies_so() -> None:
+    script = parse_script("U a 0 .\n E h 2 .\nU 0 .\n E n .\n")
+    checked = check_synthetic(compile_script(script, Options(copy="induction", context=1, max_len=128)), script, 2, 0)
+    assert (checked.forced.wrong, checked.free.wrong) == (0, 0)
+    assert any(transcript(converse(script, [s for s, _ in split_turns(t)])) != t for t in checked.transcripts)
 
 
 def test_the_saved_folder_answers(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ MECHANISMS = list(itertools.product(("count", "trace"), ("counter", "trace"), ("
 def test_random_scripts(seed: int, cycling: str, memory: str, null_cycle: str) -> None:
     number = 8 * seed + MECHANISMS.index((cycling, memory, null_cycle))
     script = random_script(number, null_cycle=null_cycle)  # type: ignore[arg-type]
-    compiled = compile_script(script, Options(cycling, memory, 512, 16))  # type: ignore[arg-type]
+    compiled = compile_script(script, Options(cycling, memory, max_len=512, max_count=16))  # type: ignore[arg-type]
     for conversation in range(3):
         turns = converse(script, random_sentences(script, 14, 100 * number + conversation))
         checked = differences(compiled, transcript(turns))
@@ -32,7 +32,7 @@ def test_random_scripts(seed: int, cycling: str, memory: str, null_cycle: str) -
 
 @pytest.mark.parametrize("memory", ["counter", "trace"])
 def test_free_running_conversation(memory: str) -> None:
-    compiled = compile_script(SMALL, Options("count", memory, 256, 16))  # type: ignore[arg-type]
+    compiled = compile_script(SMALL, Options("count", memory, max_len=256, max_count=16))  # type: ignore[arg-type]
     turns = converse(SMALL, [sentence.split() for sentence, _ in CONVERSATION])
     assert free_differences(compiled, turns) == (sum(len(turn.reply) - 1 for turn in turns), 0)
 

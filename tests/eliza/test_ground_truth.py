@@ -29,7 +29,7 @@ def test_the_pass_is_the_models_own(compiled: Compiled) -> None:
 def test_non_edges_do_nothing_bit_for_bit(compiled: Compiled) -> None:
     assert non_edges_do_nothing(compiled, TOKENS)
     script = random_script(7)
-    other = compile_script(script, Options("trace", "trace", 512, 16))
+    other = compile_script(script, Options("trace", "trace", max_len=512, max_count=16))
     assert non_edges_do_nothing(other, transcript(converse(script, random_sentences(script, 12, 7))))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import DynamicCache, PreTrainedTokenizerFast
 
-from glassworks.eliza.compiling import Compiled, Dtype, check_options, compile_script
+from glassworks.eliza.compiling import Compiled, Dtype, check_options, compile_script, symbolic_copy
 from glassworks.eliza.doctor import DoctorScript
 from glassworks.eliza.doctor_interpreter import DoctorInterpreter, split_words
 from glassworks.eliza.exactness import Difference, answer, differences, free_differences
@@ -85,13 +85,16 @@ def eliza_compile(
 
 
 def check_synthetic(compiled: Compiled, script: Script, conversations: int, seed: int) -> Checked:
-    """Compare with the synthetic interpreter on random conversations, as long as the model's bounds allow."""
-    config = compiled.model.config
+    """Compare with the synthetic interpreter on random conversations, as long as the model's bounds allow.
+
+    A model that copies by induction is compared with an interpreter that copies in the same way.
+    """
+    config, copy = compiled.model.config, symbolic_copy(compiled.options)
     forced, free = Difference(0, 0), Difference(0, 0)
     samples: list[dict[str, Any]] = []
     transcripts: list[list[str]] = []
     for number in range(conversations):
-        turns = converse(script, random_sentences(script, min(TURNS, config.max_count), seed + number))
+        turns = converse(script, random_sentences(script, min(TURNS, config.max_count), seed + number), copy)
         while len(transcript(turns)) > config.max_position_embeddings:
             turns.pop()
         transcripts.append(transcript(turns))

@@ -7,10 +7,13 @@ Script or a Machine, and Options. Output: Compiled. Verb `eliza compile` is in `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 
+from glassworks.eliza.induction import induction_copy
+from glassworks.eliza.interpreter import Copy
 from glassworks.eliza.layers import Options
 from glassworks.eliza.machine import Machine, machine_of
 from glassworks.eliza.modeling import FLOAT32_POSITIONS, CompiledElizaConfig, CompiledElizaForCausalLM
@@ -30,6 +33,7 @@ class Compiled:
     machine: Machine
     program: Program
     model: CompiledElizaForCausalLM
+    options: Options
 
     def encode(self, tokens: list[str] | tuple[str, ...]) -> list[int]:
         """Token ids. Raises OptionError for a word that the program does not know."""
@@ -55,7 +59,12 @@ def compile_script(
     check_options(options, dtype, superposed)
     machine = machine_of(script) if isinstance(script, Script) else script
     program = build(machine, options)
-    return Compiled(machine, program, model_of(program, options, dtype, superposed))
+    return Compiled(machine, program, model_of(program, options, dtype, superposed), options)
+
+
+def symbolic_copy(options: Options) -> Copy:
+    """What the compiled mechanism of copying makes of a group: the group, or what an induction head makes of it."""
+    return partial(induction_copy, context=options.context) if options.copy == "induction" else list
 
 
 def check_options(options: Options, dtype: str, superposed: bool) -> None:

@@ -42,7 +42,7 @@ def true_circuit(program: Program) -> Circuit:
 
 def _written(program: Program, node: Node) -> set[str]:
     if node.kind == "embedding":
-        return {"one", "p", "p2", *(f"tok:{token}" for token in program.tokens)}
+        return set(program.embedded)
     layer = program.layers[node.layer]
     if node.kind == "mlp":
         return {name for neuron in layer.neurons for name in neuron.writes}

@@ -22,6 +22,7 @@ from glassworks.eliza.program import (
     add,
     at,
     count,
+    digits_of,
     latest,
     step,
 )
@@ -36,12 +37,16 @@ class Options:
     Args:
         cycling: Next rule of a template by counting its inputs, or by finding its last reply (trace).
         memory: Queue by counting inputs, or by the remembered replies found in the transcript (trace).
+        copy: A group by its place, or by an induction head that looks for what it wrote last (synthetic scripts).
+        context: Written words that copying by induction looks for, 1 to 5.
         max_len: Most tokens of a conversation.
         max_count: Most inputs of a template, remembered inputs and null inputs; more is an error.
     """
 
     cycling: Literal["count", "trace"] = "count"
     memory: Literal["counter", "trace"] = "counter"
+    copy: Literal["position", "induction"] = "position"
+    context: int = 2
     max_len: int = 512
     max_count: int = 64
 
@@ -104,6 +109,11 @@ class Construction:
                 flags.setdefault(prefix, self.runs[prefix[0]] if k == 0 else f"matched{k}:{len(flags)}")
         return flags
 
+    @cached_property
+    def position_digits(self) -> list[str]:
+        """Dimensions of a position's octal digits, where induction tells turns apart by them."""
+        return digits_of(self.options.max_len) if self.options.copy == "induction" else []
+
     # Words and runs of words
 
     def word_layers(self) -> list[LayerProgram]:
@@ -113,6 +123,7 @@ class Construction:
         rewritten = {f"tok:{token}": 1.0 for token in machine.starts if token != USER}
         one = {"one": 1.0}
         copies = [Copy({"p": 1.0}, "turn"), Copy({"p2": 1.0}, "turn2")]
+        copies += [Copy({digit: 1.0}, f"turn {digit}") for digit in self.position_digits]
         copies += [Copy(rewritten, "rewritten")] if rewritten else []
         opening = [HeadProgram("turn start", latest([(one, starts)], self.options.max_len), tuple(copies))]
         speaker = latest([(one, {**starts, f"tok:{ELIZA}": 1.0})], self.options.max_len)
@@ -178,6 +189,15 @@ class Construction:
         """Every rule by group and number; dequeue rules have the group -1."""
         listed = [(g, i, rule) for g, rules in enumerate(self.machine.rules) for i, rule in enumerate(rules)]
         return listed + [(-1, i, rule) for i, rule in enumerate(self.machine.dequeue)]
+
+    def end(self, k: int) -> str:
+        """Where chunk k of the answered input ends: of the current one, or of the remembered one."""
+        return f"end:{k}" if self.machine.memory is None else f"source:{k}"
+
+    def active(self, group: int, number: int, part: int, size: int) -> dict[str, float]:
+        """1 while a part of a rule is being written: begun, and the next one not."""
+        begun = f"part:{group}.{number}.{part}" if part else f"now:rule:{group}.{number}"
+        return {begun: 1.0} | ({f"part:{group}.{number}.{part + 1}": -1.0} if part + 1 < size else {})
 
     # The leading keyword: the first of those of the highest rank
 

@@ -69,18 +69,27 @@ class LayerProgram:
 
 @dataclass
 class Program:
-    """Layers over named dimensions. unembed: token -> reading. Token t is embedded as dimension `tok:t` and `one`."""
+    """Layers over named dimensions. unembed: token -> reading. Token t is embedded as dimension `tok:t` and `one`.
+
+    has_digits: whether positions are embedded by their octal digits, too, beside themselves and their squares.
+    """
 
     tokens: tuple[str, ...]
     max_len: int
     layers: list[LayerProgram] = field(default_factory=list)
     unembed: dict[str, dict[str, float]] = field(default_factory=dict)
-    facts: dict[str, int] = field(default_factory=dict)
+    has_digits: bool = False
+
+    @property
+    def embedded(self) -> list[str]:
+        """The dimensions that the token and the position table write."""
+        digits = digits_of(self.max_len) if self.has_digits else []
+        return ["one", "p", "p2", *(f"tok:{token}" for token in self.tokens), *digits]
 
     @property
     def dimensions(self) -> list[str]:
         """Every dimension that is written or read, in order of first use."""
-        names = dict.fromkeys(["one", "p", "p2", *(f"tok:{token}" for token in self.tokens)])
+        names = dict.fromkeys(self.embedded)
         for layer in self.layers:
             for head in layer.heads:
                 for reading in (
@@ -108,6 +117,12 @@ class Program:
     def neurons(self) -> int:
         """Neurons of the widest layer."""
         return max(1, *(len(layer.neurons) for layer in self.layers))
+
+
+def digits_of(max_len: int) -> list[str]:
+    """Dimensions of the octal digits of positions below max_len, the last digit first."""
+    places = next(n for n in range(1, 64) if 8**n >= max_len)
+    return [f"digit{place}:{value}" for place in range(places) for value in range(8)]
 
 
 def at(offset: Reading) -> tuple[Term, ...]:
@@ -196,9 +211,9 @@ def sparse_weights(program: Program) -> dict[str, Tensor]:
 
     def put(name: str, shape: tuple[int, int], entries: list[tuple[int, int, float]]) -> None:
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-        places = torch.tensor([list(rows), list(columns)], dtype=torch.long)
+        spots = torch.tensor([list(rows), list(columns)], dtype=torch.long)
         weights[name] = torch.sparse_coo_tensor(
-            places, torch.tensor(values, dtype=torch.float64), shape, check_invariants=True
+            spots, torch.tensor(values, dtype=torch.float64), shape, check_invariants=True
         ).coalesce()
 
     tokens = [(row, index[name], 1.0) for row, token in enumerate(program.tokens) for name in (f"tok:{token}", "one")]
@@ -206,6 +221,11 @@ def sparse_weights(program: Program) -> dict[str, Tensor]:
     positions = [
         (p, index[name], float(p**power)) for p in range(1, program.max_len) for name, power in (("p", 1), ("p2", 2))
     ]
+    if program.has_digits:
+        places = len(digits_of(program.max_len)) // 8
+        positions += [
+            (p, index[f"digit{n}:{p // 8**n % 8}"], 1.0) for p in range(program.max_len) for n in range(places)
+        ]
     put("model.embed_positions.weight", (program.max_len, width), positions)
     logits = [
         (program.tokens.index(t), index[d], v) for t, reading in program.unembed.items() for d, v in reading.items()

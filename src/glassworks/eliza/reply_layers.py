@@ -1,12 +1,14 @@
 """The second half of the construction: counts and chunk ends, the queue, the rule, and the reply word by word.
 
 Friedman et al. 2025 (arXiv 2407.10949), section 3.2 and 3.3. Layers: A counts and ends, (B queue,) C recall and rule,
-D place in the reply, E aim, F copy. The queue is a walk (remembered minus null inputs) reflected at its minimum:
-one head, no limit of its size. Input: Machine and Options. Output: Program. Knows no torch module.
+D place in the reply, E aim, (search and choice by induction,) F copy. The queue is a walk (remembered minus null
+inputs) reflected at its minimum: one head, no limit of its size. Input: Machine and Options. Output: Program. Knows
+no torch module.
 """
 
 from __future__ import annotations
 
+from glassworks.eliza.induction_layers import Induction
 from glassworks.eliza.layers import Construction, Options
 from glassworks.eliza.machine import Machine, Part, Span
 from glassworks.eliza.program import (
@@ -37,7 +39,7 @@ LITERAL, COPIED = 20.0, 10.0
 def build(machine: Machine, options: Options) -> Program:
     """The program of a machine. Raises OptionError where the options cannot do what its rules ask."""
     first, second = Construction(machine, options), _Replies(machine, options)
-    program = Program(machine.tokens, options.max_len)
+    program = Program(machine.tokens, options.max_len, has_digits=options.copy == "induction")
     layers = [*first.word_layers(), *first.match_layers(), *first.rank_layers()]
     layers += [second.count_layer(), *second.queue_layers(), second.rule_layer(), *second.reply_layers()]
     largest = max(len(head.terms) for layer in layers for head in layer.heads)
@@ -58,6 +60,10 @@ def _split(heads: list[HeadProgram], limit: int) -> list[HeadProgram]:
 
 class _Replies(Construction):
     """The later layers, over the names of the first."""
+
+    def __init__(self, machine: Machine, options: Options) -> None:
+        super().__init__(machine, options)
+        self.induction = Induction(machine, options) if options.copy == "induction" else None
 
     def _counted(self, group: int) -> bool:
         """Whether the rules of a group take turns by a count of its inputs."""
@@ -95,6 +101,9 @@ class _Replies(Construction):
                 layer.neurons += [*one_hot({name: 1.0}, name, range(1, limit + 1)), *self._overflow(name)]
                 layer.neurons += [n for v in range(1, limit + 1) for n in step({name: 1.0}, 1.0 - v, self._walk(name))]
             layer.neurons.append(Neuron(self.group(machine.null), 0.0, {"walk": 0.5}))
+        if self.induction:
+            layer.heads += self.induction.mark_heads()
+            layer.neurons += self.induction.mark_neurons()
         return layer
 
     def _walk(self, name: str) -> dict[str, float]:
@@ -155,10 +164,6 @@ class _Replies(Construction):
     def _sources(self) -> range:
         return range(self.machine.wildcards + 1)
 
-    def _end(self, k: int) -> str:
-        """Where chunk k of the answered input ends: of the current one, or of the remembered one."""
-        return f"end:{k}" if self.machine.memory is None else f"source:{k}"
-
     def rule_layer(self) -> LayerProgram:
         """C: the remembered input's chunk ends, and the rule that answers."""
         machine, layer, limit, big = self.machine, LayerProgram(), self.options.max_count, 4.0 * self.options.max_len
@@ -167,8 +172,11 @@ class _Replies(Construction):
                 ({f"recalled:{j}": 1.0}, {f"key:{j + 1}": 1.0}) for j in range(limit)
             ]
             size = len(next(pattern for pattern in machine.patterns if pattern.group == machine.memory).chunks)
-            copies = tuple(Copy({f"end:{k}": 1.0}, f"remembered:{k}") for k in range(size))
-            layer.heads.append(HeadProgram("memory lookup", latest(pairs, self.options.max_len), copies))
+            copies = [Copy({f"end:{k}": 1.0}, f"remembered:{k}") for k in range(size)]
+            if self.induction:
+                digits, layer.neurons = self.induction.remembered_turn()
+                copies += digits
+            layer.heads.append(HeadProgram("memory lookup", latest(pairs, self.options.max_len), tuple(copies)))
             for k in self._sources():
                 target = {f"source:{k}": 1.0}
                 layer.neurons.append(Neuron({f"end:{k}": 1.0, "recall": -big}, 0.0, target))
@@ -206,41 +214,60 @@ class _Replies(Construction):
         for part in rule:
             starts.append((dict(reading), fixed))
             if isinstance(part, Span):
-                reading = add(reading, {f"now:{self._end(part.high)}": 1.0}, {f"now:{self._end(part.low)}": -1.0})
+                reading = add(reading, {f"now:{self.end(part.high)}": 1.0}, {f"now:{self.end(part.low)}": -1.0})
                 fixed += part.high_offset - part.low_offset
             else:
                 fixed += 1.0
         return starts
 
-    def _active(self, group: int, number: int, part: int, size: int) -> dict[str, float]:
-        """1 while a part of a rule is being written: begun, and the next one not."""
-        begun = f"part:{group}.{number}.{part}" if part else f"now:rule:{group}.{number}"
-        return {begun: 1.0} | ({f"part:{group}.{number}.{part + 1}": -1.0} if part + 1 < size else {})
-
     def reply_layers(self) -> list[LayerProgram]:
         """D, E, F: which part of the rule is being written, where a copied word stands, and the copy."""
-        big = 8.0 * self.options.max_len
-        placed, aim, copying = LayerProgram(), LayerProgram(), LayerProgram()
-        numbered = self.numbered()
-        names = [f"rule:{g}.{i}" for g, i, _ in numbered] + [self._end(k) for k in self._sources()] + ["p"]
-        last = latest([({"one": 1.0}, {"ends": 1.0})], self.options.max_len)
-        placed.heads.append(HeadProgram("last input", last, tuple(Copy({name: 1.0}, f"now:{name}") for name in names)))
-        elapsed = {"p": 1.0, "now:p": -1.0}
-        for g, i, rule in numbered:
-            for part, (reading, fixed) in enumerate(self._starts(rule)):
-                since = add(elapsed, times(reading, -1.0))
-                if part:
-                    target, gate = {f"part:{g}.{i}.{part}": 1.0}, {f"now:rule:{g}.{i}": 1.0}
-                    placed.neurons += step(since, 1.0 - fixed, target, gate, big / 2)
-                span = rule[part]
-                if isinstance(span, Span):
-                    active = times(self._active(g, i, part, len(rule)), big)
-                    source = add(since, {f"now:{self._end(span.low)}": 1.0}, active)
-                    aim.neurons.append(Neuron(source, span.low_offset + 1.0 - fixed - big, {"target": 1.0}))
+        aim, copying = LayerProgram(), LayerProgram()
+        layers = [self._place_layer(), aim]
+        if self.induction:
+            aim.neurons = self.induction.ask_neurons()
+            layers += [self.induction.search_layer(), LayerProgram(neurons=self.induction.choose_neurons())]
+        else:
+            aim.neurons = self._aim_neurons()
         words = [token for token in self.machine.tokens if token not in {*self.machine.starts, ELIZA, END, "$"}]
         outs = tuple(Copy({self.word(token): 1.0}, f"out:{token}") for token in words)
         copying.heads.append(HeadProgram("copy", at({"target": 1.0}), outs))
-        return [placed, aim, copying]
+        return [*layers, copying]
+
+    def _since(self, reading: Reading) -> dict[str, float]:
+        """Words since E, less those of the parts before."""
+        return add({"p": 1.0, "now:p": -1.0}, times(reading, -1.0))
+
+    def _place_layer(self) -> LayerProgram:
+        """D: flags of the parts that have begun, by what the last input's end knows."""
+        layer = LayerProgram()
+        numbered = self.numbered()
+        names = [f"rule:{g}.{i}" for g, i, _ in numbered] + [self.end(k) for k in self._sources()] + ["p"]
+        names += [self.induction.source_turn(digit) for digit in self.induction.turn_digits()] if self.induction else []
+        last = latest([({"one": 1.0}, {"ends": 1.0})], self.options.max_len)
+        layer.heads.append(HeadProgram("last input", last, tuple(Copy({name: 1.0}, f"now:{name}") for name in names)))
+        copied = {(part.group, part.rule, part.part): part for part in self.induction.copied} if self.induction else {}
+        for g, i, rule in numbered:
+            for part, (reading, fixed) in enumerate(self._starts(rule)):
+                since = self._since(reading)
+                if part:
+                    target, gate = {f"part:{g}.{i}.{part}": 1.0}, {f"now:rule:{g}.{i}": 1.0}
+                    layer.neurons += step(since, 1.0 - fixed, target, gate, 4.0 * self.options.max_len)
+                if self.induction and (g, i, part) in copied:
+                    layer.neurons += self.induction.written_neurons(since, fixed, copied[g, i, part])
+        return layer
+
+    def _aim_neurons(self) -> list[Neuron]:
+        """E: the place of the word that is copied next."""
+        neurons, big = [], 8.0 * self.options.max_len
+        for g, i, rule in self.numbered():
+            for part, (reading, fixed) in enumerate(self._starts(rule)):
+                span = rule[part]
+                if isinstance(span, Span):
+                    active = times(self.active(g, i, part, len(rule)), big)
+                    source = add(self._since(reading), {f"now:{self.end(span.low)}": 1.0}, active)
+                    neurons.append(Neuron(source, span.low_offset + 1.0 - fixed - big, {"target": 1.0}))
+        return neurons
 
     def unembed(self) -> dict[str, dict[str, float]]:
         """Token -> reading that gives its logit."""
@@ -250,5 +277,5 @@ class _Replies(Construction):
         for g, i, rule in self.numbered():
             for part, spoken in enumerate(rule):
                 if not isinstance(spoken, Span):
-                    logits[spoken] = add(logits[spoken], times(self._active(g, i, part, len(rule)), LITERAL))
+                    logits[spoken] = add(logits[spoken], times(self.active(g, i, part, len(rule)), LITERAL))
         return {token: reading for token, reading in logits.items() if reading}
