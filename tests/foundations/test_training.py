@@ -196,6 +196,17 @@ def test_padded_batches_give_the_loss_of_packed_ones(tmp_path: Path) -> None:
     assert padded.count_items(batch) == padded.count_items(packed)
     expected = padded.summed_loss(padded.model, packed).loss.item()
     assert padded.summed_loss(padded.model, batch).loss.item() == pytest.approx(expected, rel=1e-5)
+    several_rows = PackingCollator(max(g.tokens() for g in groups))(groups)
+    assert len(several_rows["packed"].input_ids) > 1 == len(packed["packed"].input_ids)
+    assert padded.summed_loss(padded.model, several_rows).loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_a_single_row_only_the_logits_that_are_scored_are_computed(tmp_path: Path) -> None:
+    tried, shapes = trainer(tmp_path), []
+    group = Group([[3, 4, 5], [6, 7, 8]], [1, 2, 3, 4], labels=[[IGNORED, 4, 5], [IGNORED, IGNORED, 8]])
+    tried.model.lm_head.register_forward_hook(lambda module, given, logits: shapes.append(logits.shape))  # type: ignore
+    tried.summed_loss(tried.model, PackingCollator()([group]))
+    assert [shape[:2] for shape in shapes] == [(1, 3)]
 
 
 def test_a_step_without_anything_to_predict_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from glassworks.robustness.decoding_aggregation import (
     Step,
     aggregate,
     decode,
+    decode_all,
     emitted,
     explore,
     may_abstain,
@@ -153,3 +154,18 @@ def test_without_slack_the_tree_is_the_answer() -> None:
     steps = decode(model.open_decoding(prompts), 0.001, finished)
     leaves = list(explore(model.open_decoding(prompts), 0.001, 0, finished))
     assert [leaf.tokens for leaf in leaves] == [tuple(emitted(step, 0.001) for step in steps)]
+
+
+def test_several_answers_decoded_together_are_those_decoded_alone() -> None:
+    model = local()
+    asked = [["One. ", "None. "], ["Two, which is longer. ", "Three. ", "None at all. "], ["Four. ", "Nothing. "]]
+
+    def finished(tokens: Sequence[int]) -> bool:
+        return bool(tokens) and (tokens[-1] in model.stop_ids or len(tokens) == 3 + tokens[0] % 4)
+
+    state = model.open_decoding([prompt for prompts in asked for prompt in prompts])
+    together = decode_all(state, [len(prompts) for prompts in asked], 0.001, finished)
+    for prompts, steps in zip(asked, together, strict=True):
+        alone = decode(model.open_decoding(prompts), 0.001, finished)
+        assert [(s.top, s.fallback) for s in steps] == [(s.top, s.fallback) for s in alone]
+        assert [s.gap for s in steps] == pytest.approx([s.gap for s in alone], abs=1e-6)

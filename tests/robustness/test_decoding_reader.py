@@ -8,15 +8,11 @@ from cases.byte_models import local
 
 from glassworks.foundations.generation import Sampling
 from glassworks.retrieval.passages import Passage
+from glassworks.robustness.aggregators import answer_one, certify_answer
 from glassworks.robustness.certificate import Reason, holds_answer
-from glassworks.robustness.decoding_reader import (
-    SUPPRESSED,
-    DecodingAggregator,
-    draft_score,
-    stepwise,
-    suppressed_ids,
-)
+from glassworks.robustness.decoding_reader import DecodingAggregator, draft_score
 from glassworks.robustness.isolation import Reading, Responder
+from glassworks.robustness.opened_prompts import SUPPRESSED
 from glassworks.robustness.prompts import PromptTemplates, closed_prompt
 from glassworks.robustness.scripted_reader import ScriptedReader
 from glassworks.robustness.synthetic import synthetic_questions
@@ -35,7 +31,7 @@ def test_one_passage_or_a_great_eta_is_plain_greedy(eta: float) -> None:
     first = model.next_token_log_probs([prompt])[0]
     assert model.decode([int(first.argmax())]) not in SUPPRESSED  # else the mask would change it
     plain = model.generate([prompt], Sampling(max_new_tokens=6, stop=("\n\n",)))[0].text.strip()
-    assert aggregator.answer(reading, "Why?", kept).text == (plain or "I don't know.")
+    assert answer_one(aggregator, reading, "Why?", kept).text == (plain or "I don't know.")
 
 
 def test_draft_scores() -> None:
@@ -45,19 +41,14 @@ def test_draft_scores() -> None:
     assert draft_score(values, "mean") == pytest.approx(0.36 ** (1 / 3))
 
 
-def test_late_abstentions_are_masked() -> None:
-    ids = suppressed_ids(ScriptedReader(), 257)
-    assert ids == (ord("\n"), ord("I"))
-
-
 def test_passages_that_say_nothing_are_dropped() -> None:
     question = synthetic_questions(1, k=6, gold=0.0, wrong=0.0)[0]
     reading = Reading(Responder(ScriptedReader(), Sampling()), k=6)
-    answer = DecodingAggregator().answer(reading, question.text, question.passages)
+    answer = answer_one(DecodingAggregator(), reading, question.text, question.passages)
     assert answer.abstained
     assert answer.isolated == (None,) * 6
-    refused = DecodingAggregator().certify(
-        reading, question.text, question.passages, 1, "injection", holds_answer(["know"])
+    refused = certify_answer(
+        DecodingAggregator(), reading, question.text, question.passages, 1, "injection", holds_answer(["know"])
     )
     assert refused.reason is Reason.GAP_TOO_SMALL
 
@@ -69,11 +60,3 @@ def test_an_estimate_is_named_so() -> None:
         reading, question.text, question.passages, 1, "injection", holds_answer(question.answers), samples=5
     )
     assert (found.reason, found.estimated_min_score, found.samples) == (Reason.ESTIMATE_ONLY, 1.0, 5)
-
-
-def test_a_model_without_probabilities_is_refused_with_advice() -> None:
-    class Words:
-        name, chat = "words", True
-
-    with pytest.raises(TypeError, match="keyword"):
-        stepwise(Words())  # type: ignore[arg-type]

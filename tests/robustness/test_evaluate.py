@@ -83,7 +83,7 @@ def test_a_method_without_certificate_is_measured_without_one(tmp_path: Path) ->
 )
 def test_refusals_leave_nothing_behind(tmp_path: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        certify(**({"model": "nobody/nothing", "out": str(tmp_path / "run")} | options))  # type: ignore[arg-type]
+        certify(**({"questions": "synthetic:20", "model": "nobody/nothing", "out": str(tmp_path / "run")} | options))  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 
 

@@ -18,6 +18,7 @@ def test_redundancy_counts_passages_that_hold_an_answer() -> None:
     texts = ("Strelsau is old.", "Zenda.", "In Strelsau.", "Strelsaus")
     passages = tuple(Passage(f"{n}#0", str(n), text) for n, text in enumerate(texts))
     assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages)) == 2
+    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), characters=8) == 1
 
 
 def test_made_up_questions_are_filtered_and_drawn_by_seed() -> None:

@@ -10,6 +10,7 @@ FSDP2 and `accelerate launch` are the same code. Knows no method: those are subc
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ from glassworks.foundations.log_probs import IGNORED
 from glassworks.foundations.packing import PackedBatch
 from glassworks.foundations.resuming import WholeCheckpoints, check_whole, last_whole_checkpoint
 from glassworks.foundations.runs import Run
+from glassworks.foundations.unembedding import language_model_of
 
 SMALLEST_LOW_PRECISION_RATE = 1e-5
 """Below this learning rate an update of a bf16 weight mostly rounds to nothing (SimPO spec, section 3, note 7)."""
@@ -285,8 +287,12 @@ class CausalLMTrainer(StepMeanTrainer):
         else:
             wanted = packed.predictions()
             labels = wanted.targets
-            inputs = packed.model_inputs(self.accelerator.unwrap_model(model))
-            logits = model(**inputs).logits.flatten(0, 1)[wanted.places]
+            inner = language_model_of(self.accelerator.unwrap_model(model))
+            inputs = packed.model_inputs(inner)
+            if len(packed.input_ids) == 1 and "logits_to_keep" in inspect.signature(inner.forward).parameters:
+                logits = model(**inputs, logits_to_keep=wanted.places).logits[0]  # of predicting places only
+            else:
+                logits = model(**inputs).logits.flatten(0, 1)[wanted.places]
         return Sums(F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum"), {})
 
 

@@ -8,9 +8,9 @@ aggregation is in `decoding_reader`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from glassworks.errors import OptionError
 from glassworks.retrieval.passages import Passage
@@ -31,7 +31,7 @@ from glassworks.robustness.disagreement import (
     maximum_independent_set,
     share_no_keyword,
 )
-from glassworks.robustness.isolation import Reading, Unit, choice_letter, unit_budget
+from glassworks.robustness.isolation import Asked, Reading, Unit, choice_letter, unit_budget
 from glassworks.robustness.keyword_aggregation import (
     Keywords,
     Reachable,
@@ -65,6 +65,15 @@ class RobustAnswer:
         return self.text == ABSTENTION
 
 
+class Outcomes(NamedTuple):
+    """What an attack can cause. reason: CERTIFIED or why not; the other fields are those of `Certificate`."""
+
+    reason: Reason
+    outputs: tuple[str, ...] = ()
+    undecided: int = 0
+    detail: str = ""
+
+
 class Aggregator(Protocol):
     """One way to answer from isolated passages. uncertified: why no certificate exists; "" where one does."""
 
@@ -73,15 +82,18 @@ class Aggregator(Protocol):
         """Why no certificate exists; "" where one does."""
         ...
 
-    def answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
-        """The answer from at most k ranked passages."""
+    def answer_all(self, reading: Reading, asked: Sequence[Asked]) -> list[RobustAnswer]:
+        """The answers from at most k ranked passages each, computed together."""
         ...
 
-    def certify(
+    def outcomes(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
         checker: Checker,
-    ) -> Certificate:  # fmt: skip
-        """Whether no `budget` passages can make the answer fail the checker. Raises OptionError."""
+    ) -> Outcomes:  # fmt: skip
+        """What an attack within the budget can make of an answer that passes the checker without one.
+
+        Asked by `certify_answer` alone, which has checked the budget and that there is a certificate at all.
+        """
         ...
 
 
@@ -120,31 +132,31 @@ class VotingAggregator:
             return "E." if self.choices else ABSTENTION
         return f"{winner}." if self.choices else winner
 
-    def answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
-        """The winner; "E." or an abstention where nobody votes."""
+    def answer_all(self, reading: Reading, asked: Sequence[Asked]) -> list[RobustAnswer]:
+        """The winner of each; "E." or an abstention where nobody votes."""
+        reading.prepare(asked)
+        return [self._answer(reading, question, passages) for question, passages in asked]
+
+    def _answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
         votes = self._votes(reading, question, reading.units(passages))
         winner = tally(votes, rank_weights(self.weights, len(votes))).winner
         cited = tuple(number for number, vote in enumerate(votes, 1) if vote is not None and vote == winner)
         return RobustAnswer(question, self._text(winner), tuple(votes), citations=cited)
 
-    def certify(
+    def outcomes(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
         checker: Checker,
-    ) -> Certificate:  # fmt: skip
+    ) -> Outcomes:  # fmt: skip
         """The winner's lead against the budget."""
-        check_budget(budget, reading.k)
-        refuse_uncertified(self.uncertified)
-        spent = Spent(reading)
-        clean = self.answer(reading, question, passages).text
         units, k, unit_k, unit_threat = unit_budget(passages, reading.groups, k=reading.k, budget=budget, threat=threat)
         votes = self._votes(reading, question, units)
         winner = tally(votes).winner
         if winner is None:
-            return spent.certificate(False, Reason.ABSTAINED, budget, threat, (clean,))
-        if not (checker(clean) and checker(self._text(winner))):
-            return spent.certificate(False, Reason.WRONG_CLEAN, budget, threat, (clean,))
+            return Outcomes(Reason.ABSTAINED)
+        if not checker(self._text(winner)):
+            return Outcomes(Reason.WRONG_CLEAN)
         holds = unit_k < k and is_vote_certified(votes, k=k, budget=unit_k, threat=unit_threat)
-        return spent.certificate(holds, Reason.CERTIFIED if holds else Reason.GAP_TOO_SMALL, budget, threat, (clean,))
+        return Outcomes(Reason.CERTIFIED if holds else Reason.GAP_TOO_SMALL)
 
 
 @dataclass(frozen=True)
@@ -174,23 +186,33 @@ class KeywordAggregator:
         found = [None if reading.abstains(text) else extract(text) for text in said]
         return [None if words is None else phrases_only(words) if self.phrases else words for words in found]
 
-    def _final(self, reading: Reading, question: str, sets: Sequence[Keywords]) -> list[str]:
+    def answers_to(self, reading: Reading, asked: Sequence[tuple[str, Keywords]]) -> list[str]:
         """Answers to keyword sets; nothing kept is an abstention, a function of the set like every other answer."""
-        ordered = [canonical_order(keywords) for keywords in sets]
-        said = iter(reading.answers_to_hints(question, [words for words in ordered if words]))
-        return [next(said) if words else ABSTENTION for words in ordered]
+        ordered = [(question, canonical_order(keywords)) for question, keywords in asked]
+        said = iter(reading.answers_to_hints([(question, words) for question, words in ordered if words]))
+        return [next(said) if words else ABSTENTION for _, words in ordered]
 
-    def answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
-        """The answer to the kept keywords; an abstention where every passage abstains or none is shared."""
-        said = reading.responses(question, reading.units(passages))
-        sets = self.keyword_sets(reading, said)
-        weights = None if self.weights == "uniform" else rank_weights(self.weights, len(sets))
-        kept = kept_keywords(sets, self.thresholds, weights)
-        text = self._final(reading, question, [kept])[0] if kept else ABSTENTION
+    def answer_all(self, reading: Reading, asked: Sequence[Asked]) -> list[RobustAnswer]:
+        """The answers to the kept keywords; an abstention where every passage abstains or none is shared."""
+        reading.prepare(asked)
+        said = [reading.responses(question, reading.units(passages)) for question, passages in asked]
+        sets = [self.keyword_sets(reading, own) for own in said]
+        kept = [kept_keywords(own, self.thresholds, self._weights(len(own))) or frozenset() for own in sets]
+        texts = self.answers_to(reading, [(question, own) for (question, _), own in zip(asked, kept, strict=True)])
+        questions = [question for question, _ in asked]
+        return [self._told(*one) for one in zip(questions, texts, said, sets, kept, strict=True)]
+
+    def _weights(self, passages: int) -> list[float] | None:
+        return None if self.weights == "uniform" else rank_weights(self.weights, passages)
+
+    @staticmethod
+    def _told(
+        question: str, text: str, said: Sequence[str], sets: Sequence[Keywords | None], kept: Keywords
+    ) -> RobustAnswer:
         told = normal_form(text)
         cited = tuple(n for n, words in enumerate(sets, 1) if words and any(word in told for word in words))
         isolated = tuple(None if words is None else one for words, one in zip(sets, said, strict=True))
-        return RobustAnswer(question, text, isolated, canonical_order(kept or frozenset()), cited if kept else ())
+        return RobustAnswer(question, text, isolated, canonical_order(kept), cited if kept else ())
 
     def reach(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat
@@ -204,27 +226,24 @@ class KeywordAggregator:
             sets, self.thresholds, k=k, budget=unit_k, threat=unit_threat, max_undecided=self.max_undecided
         )
 
-    def certify(
+    def outcomes(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
         checker: Checker,
-    ) -> Certificate:  # fmt: skip
-        """Every answer to a reachable set against the checker, the clean answer first."""
-        check_budget(budget, reading.k)
-        refuse_uncertified(self.uncertified)
-        spent = Spent(reading)
-        clean = self.answer(reading, question, passages)
-        if not checker(clean.text):
-            return spent.certificate(False, Reason.WRONG_CLEAN, budget, threat, (clean.text,))
+    ) -> Outcomes:  # fmt: skip
+        """Every answer to a reachable set against the checker."""
         reach = self.reach(reading, question, passages, budget, threat)
+        undecided = len(reach.undecided)
         if reach.refused:
-            return spent.certificate(False, reach.refused, budget, threat, (clean.text,), len(reach.undecided))
-        found: Enumerated = enumerate_outputs(reach.sets(), lambda sets: self._final(reading, question, sets), checker)
-        outputs = tuple(dict.fromkeys((clean.text, *found.outputs)))
-        reason, detail = Reason.CERTIFIED, ""
-        if found.failed is not None:
-            assert isinstance(found.failed, frozenset)
-            reason, detail = Reason.COUNTEREXAMPLE, ", ".join(canonical_order(found.failed))
-        return spent.certificate(found.failed is None, reason, budget, threat, outputs, len(reach.undecided), detail)
+            return Outcomes(reach.refused, undecided=undecided)
+
+        def answers(sets: Sequence[Keywords]) -> list[str]:
+            return self.answers_to(reading, [(question, keywords) for keywords in sets])
+
+        found: Enumerated = enumerate_outputs(reach.sets(), answers, checker)
+        if found.failed is None:
+            return Outcomes(Reason.CERTIFIED, found.outputs, undecided)
+        assert isinstance(found.failed, frozenset)
+        return Outcomes(Reason.COUNTEREXAMPLE, found.outputs, undecided, ", ".join(canonical_order(found.failed)))
 
 
 @dataclass(frozen=True)
@@ -238,8 +257,12 @@ class IndependentSetAggregator:
         """Always a reason."""
         return "the maximum independent set has no certificate"
 
-    def answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
-        """The answer to all kept passages in one prompt; abstainers are not among them."""
+    def answer_all(self, reading: Reading, asked: Sequence[Asked]) -> list[RobustAnswer]:
+        """The answer of each to all its kept passages in one prompt; abstainers are not among them."""
+        reading.prepare(asked)
+        return [self._answer(reading, question, passages) for question, passages in asked]
+
+    def _answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
         units = reading.units(passages)
         said = reading.responses(question, units)
         isolated = [None if reading.abstains(text) else text for text in said]
@@ -251,37 +274,42 @@ class IndependentSetAggregator:
             question, text, tuple(isolated), citations=tuple(number + 1 for number in kept), notes=(self.uncertified,)
         )
 
-    def certify(
+    def outcomes(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
         checker: Checker,
-    ) -> Certificate:  # fmt: skip
-        """Refused."""
-        refuse_uncertified(self.uncertified)
-        raise AssertionError
+    ) -> Outcomes:  # fmt: skip
+        """Never asked for."""
+        raise AssertionError(self.uncertified)
 
 
-class Spent:
-    """Counts what a certificate cost from here on."""
+def answer_one(aggregator: Aggregator, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
+    """The answer to one question."""
+    return aggregator.answer_all(reading, [(question, passages)])[0]
 
-    def __init__(self, reading: Reading) -> None:
-        self._responder = reading.responder
-        self._calls, self._tokens = self._responder.calls, self._responder.tokens
 
-    def certificate(
-        self, certified: bool, reason: Reason, budget: int, threat: Threat, outputs: tuple[str, ...],
-        undecided: int = 0, detail: str = "",
-    ) -> Certificate:  # fmt: skip
-        """The certificate with the calls and tokens spent since."""
-        return Certificate(
-            certified, reason, budget, threat, outputs, detail, undecided,
-            self._responder.calls - self._calls, self._responder.tokens - self._tokens,
-        )  # fmt: skip
+def certify_answer(
+    aggregator: Aggregator, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
+    checker: Checker,
+) -> Certificate:  # fmt: skip
+    """Whether no `budget` passages can make the answer fail the checker.
+
+    Raises OptionError for a budget outside [0, k), and for a way of answering that has no certificate.
+    """
+    check_budget(budget, reading.k)
+    refuse_uncertified(aggregator.uncertified)
+    calls, tokens = reading.responder.spent
+    clean = answer_one(aggregator, reading, question, passages).text
+    found = Outcomes(Reason.WRONG_CLEAN)
+    if checker(clean):
+        found = aggregator.outcomes(reading, question, passages, budget, threat, checker)
+    calls, tokens = reading.responder.calls - calls, reading.responder.tokens - tokens
+    return Certificate(
+        found.reason is Reason.CERTIFIED, found.reason, budget, threat, tuple(dict.fromkeys((clean, *found.outputs))),
+        found.detail, found.undecided, calls, tokens,
+    )  # fmt: skip
 
 
 def _weighted(weights: str) -> str:
     if weights == "uniform":
         return ""
     return "answers weighted by rank have no certificate: an injected passage moves every later rank"
-
-
-MakeAggregator = Callable[[], Aggregator]

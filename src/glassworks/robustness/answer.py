@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from glassworks.retrieval.grounding import checked_question, open_filled_store
 from glassworks.retrieval.retrievers import Kind, open_retriever
-from glassworks.robustness.aggregators import RobustAnswer
+from glassworks.robustness.aggregators import RobustAnswer, answer_one, certify_answer
 from glassworks.robustness.certificate import Certificate, Reason, same_answer
 from glassworks.robustness.method import Defence, Method, check_defence, open_aggregator, open_reading
 
@@ -83,13 +83,13 @@ def answer(
     reading = open_reading(model, defence, templates, device=device, dtype=dtype)
     aggregator = open_aggregator(robust, defence)
     loaded = time.perf_counter()
-    given = aggregator.answer(reading, question, passages)
+    given = answer_one(aggregator, reading, question, passages)
     answered = time.perf_counter()
     seconds = {"retrieval and loading": loaded - start, "answering": answered - loaded}
     certificate = None
     if certify is not None:
         checker = same_answer(given.text)
-        certificate = aggregator.certify(reading, question, passages, certify, defence.threat, checker)
+        certificate = certify_answer(aggregator, reading, question, passages, certify, defence.threat, checker)
         seconds["certifying"] = time.perf_counter() - answered
     return CertifiedAnswer(given, certificate, tuple(p.title or p.document_id for p in passages), seconds)
 

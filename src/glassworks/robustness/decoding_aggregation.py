@@ -9,6 +9,7 @@ texts depth first. Rows are summed in float64, so their order and number leave n
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -87,18 +88,42 @@ def may_abstain(retained: int, budget: int, threat: Threat) -> bool:
 
 
 def decode(
+    state: DecodingState, eta: float, finished: Finished, suppressed: Sequence[int] = (), reduction: Reduction = "sum"
+) -> list[Step]:
+    """The steps of the answer without attack. state: passages' rows and, last, the prompt without passages."""
+    return decode_all(state, [len(state.log_probs)], eta, finished, suppressed, reduction)[0]
+
+
+def decode_all(
     state: DecodingState,
+    sizes: Sequence[int],
     eta: float,
     finished: Finished,
     suppressed: Sequence[int] = (),
     reduction: Reduction = "sum",
-) -> list[Step]:
-    """The steps of the answer without attack. state: passages' rows and, last, the prompt without passages."""
-    steps: list[Step] = []
-    while not finished([emitted(step, eta) for step in steps]):
-        if steps:
-            state.append(emitted(steps[-1], eta))
-        steps.append(aggregate(state.log_probs, () if steps else suppressed, reduction))
+) -> list[list[Step]]:
+    """The steps of several answers, decoded as one batch; an answer that has ended leaves it.
+
+    state: the rows of the first answer as for `decode`, then those of the second, and so on. sizes: rows an answer.
+    """
+    steps: list[list[Step]] = [[] for _ in sizes]
+    live = list(range(len(sizes)))
+    while live:
+        ends = list(itertools.accumulate(sizes[number] for number in live))
+        rows = state.log_probs
+        for number, end in zip(live, ends, strict=True):
+            own = rows[end - sizes[number] : end]
+            steps[number].append(aggregate(own, () if steps[number] else suppressed, reduction))
+        going = [
+            (number, range(end - sizes[number], end))
+            for number, end in zip(live, ends, strict=True)
+            if not finished([emitted(step, eta) for step in steps[number]])
+        ]
+        if len(going) < len(live):
+            state = state.select([row for _, own in going for row in own]) if going else state
+        live = [number for number, _ in going]
+        if live:
+            state.append([emitted(steps[number][-1], eta) for number in live for _ in range(sizes[number])])
     return steps
 
 

@@ -8,18 +8,16 @@ every row, in answer and certificate alike. Needs a model whose next-token distr
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from glassworks.errors import OptionError
-from glassworks.foundations.language_model import DecodingState, LanguageModel, StepwiseModel
+from glassworks.foundations.language_model import DecodingState, Prompt, StepwiseModel
 from glassworks.retrieval.passages import Passage
-from glassworks.robustness.aggregators import RobustAnswer, Spent, refuse_uncertified
+from glassworks.robustness.aggregators import Outcomes, RobustAnswer, refuse_uncertified
 from glassworks.robustness.certificate import (
     ABSTENTION,
-    Certificate,
     Checker,
     Reason,
     SampledEstimate,
@@ -30,35 +28,21 @@ from glassworks.robustness.certificate import (
 from glassworks.robustness.decoding_aggregation import (
     Finished,
     Reduction,
-    decode,
+    decode_all,
     emitted,
     explore,
     may_abstain,
     sample_path,
     slack_of,
 )
-from glassworks.robustness.isolation import Reading, Unit, cut_response, unit_budget
+from glassworks.robustness.isolation import Asked, Reading, Unit, cut_response, unit_budget
 from glassworks.robustness.keywords import open_extractor
+from glassworks.robustness.opened_prompts import OpenedPrompts, stepwise
 from glassworks.robustness.prompts import closed_prompt
 
 AbstainScore = Literal["joint", "mean", "official"]
 
-DRAFT = "I don't know"
-SUPPRESSED = ("I", "Please", "\n")
-
-
-def stepwise(model: LanguageModel) -> StepwiseModel:
-    """The model, if its next-token distributions are known whole. Raises TypeError, suggesting keyword."""
-    if not isinstance(model, StepwiseModel):
-        raise TypeError(f"{model.name} does not give whole next-token distributions: use the keyword aggregator")
-    return model
-
-
-@lru_cache(maxsize=4)
-def suppressed_ids(model: Any, vocabulary: int) -> tuple[int, ...]:
-    """Token ids that write exactly one of the suppressed words, with or without a space before it."""
-    wanted = {*SUPPRESSED, *(f" {word}" for word in SUPPRESSED)}
-    return tuple(token for token in range(vocabulary) if model.decode([token]) in wanted)
+ANSWERS_AT_ONCE = 16
 
 
 def draft_score(token_log_probs: Sequence[float], score: AbstainScore) -> float:
@@ -81,6 +65,7 @@ class DecodingAggregator:
     abstain_at: float = 0.5
     max_leaves: int = 64
     reduction: Reduction = "sum"
+    memory: OpenedPrompts = field(default_factory=OpenedPrompts, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta < math.inf:
@@ -91,53 +76,60 @@ class DecodingAggregator:
         """The median has no certificate."""
         return "" if self.reduction == "sum" else "decoding by the median has no certificate"
 
-    def answer(self, reading: Reading, question: str, passages: Sequence[Passage]) -> RobustAnswer:
-        """The aggregated text; an abstention where every row abstains."""
-        rows = _Rows.open(self, reading, question, reading.units(passages))
-        marks = tuple("answers" if number in rows.retained else None for number in range(rows.units))
-        if not rows.retained:
-            return RobustAnswer(question, ABSTENTION, marks)
-        steps = decode(rows.state(), self.eta, rows.finished, rows.suppressed, self.reduction)
-        text = rows.text([emitted(step, self.eta) for step in steps])
-        return RobustAnswer(question, text or ABSTENTION, marks, (), self._cited(reading, passages, text), len(steps))
+    def answer_all(self, reading: Reading, asked: Sequence[Asked]) -> list[RobustAnswer]:
+        """The aggregated texts, several decoded together; an abstention where every row abstains."""
+        answers: list[RobustAnswer] = []
+        for start in range(0, len(asked), ANSWERS_AT_ONCE):
+            part = asked[start : start + ANSWERS_AT_ONCE]
+            opened = self._open(reading, [(question, reading.units(passages)) for question, passages in part])
+            written = iter(self._written([rows for rows in opened if rows.retained]))
+            answers += [
+                self._told(reading, question, passages, rows, next(written) if rows.retained else [])
+                for (question, passages), rows in zip(part, opened, strict=True)
+            ]
+        return answers
+
+    def _written(self, opened: Sequence[_Rows]) -> list[list[int]]:
+        """The tokens of each answer."""
+        if not opened:
+            return []
+        first, sizes = opened[0], [len(rows.rows) for rows in opened]
+        state = first.batch.select([row for rows in opened for row in rows.rows])
+        steps = decode_all(state, sizes, self.eta, first.finished, first.suppressed, self.reduction)
+        return [[emitted(step, self.eta) for step in own] for own in steps]
 
     @staticmethod
-    def _cited(reading: Reading, passages: Sequence[Passage], text: str) -> tuple[int, ...]:
-        """Units that hold a keyword of the answer."""
+    def _told(
+        reading: Reading, question: str, passages: Sequence[Passage], rows: _Rows, tokens: Sequence[int]
+    ) -> RobustAnswer:
+        marks = tuple("answers" if number in rows.retained else None for number in range(rows.units))
+        text = rows.text(tokens)
+        if not text:
+            return RobustAnswer(question, ABSTENTION, marks, steps=len(tokens))
         words = open_extractor().extract(text)
         held = [normal_form(" ".join(p.indexed_text for p in unit)) for unit in reading.units(passages)]
-        return tuple(number for number, told in enumerate(held, 1) if any(word in told for word in words))
+        cited = tuple(number for number, told in enumerate(held, 1) if any(word in told for word in words))
+        return RobustAnswer(question, text, marks, (), cited, len(tokens))
 
-    def certify(
+    def outcomes(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
         checker: Checker,
-    ) -> Certificate:  # fmt: skip
+    ) -> Outcomes:  # fmt: skip
         """Every text that hostile rows can make, depth first, against the checker."""
-        check_budget(budget, reading.k)
-        refuse_uncertified(self.uncertified)
-        spent = Spent(reading)
-        outputs = [self.answer(reading, question, passages).text]
-        if not checker(outputs[0]):
-            return spent.certificate(False, Reason.WRONG_CLEAN, budget, threat, tuple(outputs))
         rows, slack, forced = self._surviving(reading, question, passages, budget, threat)
-        if forced:
-            outputs.append(ABSTENTION)
-            if not checker(ABSTENTION):
-                return spent.certificate(False, Reason.ABSTAINED, budget, threat, tuple(outputs))
+        outputs = [ABSTENTION] if forced else []
+        if forced and not checker(ABSTENTION):
+            return Outcomes(Reason.ABSTAINED, tuple(outputs))
         leaves = explore(rows.state(), self.eta, slack, rows.finished, rows.suppressed)
         for number, leaf in enumerate(leaves, start=1):
             if leaf.refused:
-                at = f"step {len(leaf.tokens) + 1}"
-                return spent.certificate(False, Reason.GAP_TOO_SMALL, budget, threat, tuple(outputs), number - 1, at)
+                return Outcomes(Reason.GAP_TOO_SMALL, tuple(outputs), number - 1, f"step {len(leaf.tokens) + 1}")
             if number > self.max_leaves:
-                return spent.certificate(False, Reason.TOO_MANY_OPTIONAL, budget, threat, tuple(outputs), number - 1)
+                return Outcomes(Reason.TOO_MANY_OPTIONAL, tuple(outputs), number - 1)
             outputs.append(rows.text(leaf.tokens) or ABSTENTION)
             if not checker(outputs[-1]):
-                return spent.certificate(
-                    False, Reason.COUNTEREXAMPLE, budget, threat, tuple(dict.fromkeys(outputs)), number - 1, outputs[-1]
-                )
-        undecided = max(0, len(set(outputs)) - 1)
-        return spent.certificate(True, Reason.CERTIFIED, budget, threat, tuple(dict.fromkeys(outputs)), undecided)
+                return Outcomes(Reason.COUNTEREXAMPLE, tuple(outputs), number - 1, outputs[-1])
+        return Outcomes(Reason.CERTIFIED, tuple(outputs), max(0, len(set(outputs)) - 1))
 
     def estimate(
         self, reading: Reading, question: str, passages: Sequence[Passage], budget: int, threat: Threat,
@@ -161,56 +153,62 @@ class DecodingAggregator:
         """The rows that an attack leaves, how far it moves their sum, and whether it can empty them."""
         units, k, unit_k, unit_threat = unit_budget(passages, reading.groups, k=reading.k, budget=budget, threat=threat)
         kept = units[: k - unit_k] if unit_threat == "injection" else units
-        rows = _Rows.open(self, reading, question, kept)
+        (rows,) = self._open(reading, [(question, kept)])
         return rows, slack_of(unit_k, unit_threat), may_abstain(len(rows.retained), unit_k, unit_threat)
+
+    def _open(self, reading: Reading, asked: Sequence[tuple[str, Sequence[Unit]]]) -> list[_Rows]:
+        """The rows of each question: the units that do not abstain, and the prompt without passages."""
+        prompts: dict[tuple[int, int], Prompt] = {}
+        for number, (question, units) in enumerate(asked):
+            prompts |= {(number, at): reading.isolated(question, unit) for at, unit in enumerate(units) if unit}
+            prompts[number, -1] = closed_prompt(reading.templates, question, chat=reading.chat)
+        read = self.memory.read(reading, list(prompts.values()))
+        place = dict(zip(prompts, read.places, strict=True))
+        finished, stops = _ends(reading)
+        found = []
+        for number, (_, units) in enumerate(asked):
+            filled = [at for at, unit in enumerate(units) if unit]
+            scores = {at: draft_score(read.drafted[place[number, at]], self.abstain_score) for at in filled}
+            retained = tuple(at for at in filled if scores[at] < self.abstain_at)
+            rows = tuple(place[number, at] for at in (*retained, -1))
+            found.append(_Rows(stepwise(reading.responder.model), read.state, rows, len(units), retained,
+                               read.suppressed, finished, stops))  # fmt: skip
+        return found
+
+
+def _ends(reading: Reading) -> tuple[Finished, tuple[str, ...]]:
+    """Whether a text has ended, and the texts that end one."""
+    model, options = stepwise(reading.responder.model), reading.responder.options
+    stops = options.stop or ("\n\n", "\n#")
+
+    def finished(tokens: Sequence[int]) -> bool:
+        if not tokens:
+            return False
+        ended = tokens[-1] in model.stop_ids or len(tokens) >= options.max_new_tokens
+        return ended or any(stop in model.decode(tokens) for stop in stops)
+
+    return finished, stops
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Prompts read for one question. retained: units that do not abstain; the last row is without passages."""
+    """One question's rows. batch: the state that holds them, rows: which of it, the prompt without passages last.
+
+    retained: units that do not abstain, one a row but the last.
+    """
 
     model: StepwiseModel
-    opened: DecodingState
+    batch: DecodingState
+    rows: tuple[int, ...]
     units: int
     retained: tuple[int, ...]
     suppressed: tuple[int, ...]
     finished: Finished
     stops: tuple[str, ...]
 
-    @classmethod
-    def open(cls, aggregator: DecodingAggregator, reading: Reading, question: str, units: Sequence[Unit]) -> _Rows:
-        """Read the units' prompts and drop those that abstain."""
-        model, options = stepwise(reading.responder.model), reading.responder.options
-        filled = [number for number, unit in enumerate(units) if unit]
-        base = closed_prompt(reading.templates, question, chat=model.chat)
-        prompts = [*(reading.isolated(question, units[number]) for number in filled), base]
-        opened = model.open_decoding(prompts)
-        reading.responder.calls += len(prompts)
-        reading.responder.tokens += sum(len(model.encode(prompt)) for prompt in prompts)
-        draft = model.score(base, [DRAFT if model.chat else f" {DRAFT}"])[0].token_ids
-        drafted, probing = [[] for _ in prompts], opened.fork()  # type: list[list[float]], DecodingState
-        for token in draft:
-            for row, value in zip(drafted, probing.log_probs[:, token].tolist(), strict=True):
-                row.append(value)
-            probing.append(token)
-        scores = [draft_score(row, aggregator.abstain_score) for row in drafted[:-1]]
-        kept = [row for row, score in enumerate(scores) if score < aggregator.abstain_at]
-        stops = options.stop or ("\n\n", "\n#")
-
-        def finished(tokens: Sequence[int]) -> bool:
-            if not tokens:
-                return False
-            ended = tokens[-1] in model.stop_ids or len(tokens) >= options.max_new_tokens
-            return ended or any(stop in model.decode(tokens) for stop in stops)
-
-        return cls(
-            model, opened.select([*kept, len(filled)]), len(units), tuple(filled[row] for row in kept),
-            suppressed_ids(cast(Hashable, model), opened.log_probs.shape[1]), finished, stops,
-        )  # fmt: skip
-
     def state(self) -> DecodingState:
         """A state of its own at the first token."""
-        return self.opened.fork()
+        return self.batch.select(self.rows)
 
     def text(self, tokens: Sequence[int]) -> str:
         """What the tokens say, cut at the first stop."""

@@ -33,7 +33,7 @@ SHOWN = 6
 
 
 def certify(
-    questions: str = "synthetic:200",
+    questions: str | None,
     store: str | None = None,
     model: str = "packaged:smollm2",
     out: str = "runs/certify",
@@ -50,7 +50,8 @@ def certify(
     Shell: glassworks certify synthetic:200 --model scripted --out runs/certify
 
     Args:
-        questions: synthetic:N, an official .json, a BEIR folder, or JSONL of question and answers asked of a store.
+        questions: synthetic:N, an official .json, a BEIR folder, or JSONL of question and answers asked of a store;
+            null: made-up ones.
         store: Run folder of `index`, or the address of a store; needed by JSONL questions.
         model: Who answers, as for `answer`; "scripted" is a reader of rules that every attack fools.
         out: The run folder: trials, samples, figures and evidence.
@@ -67,13 +68,13 @@ def certify(
         templates = check_defence(robust, defence, model, None)
         study.check(defence.k)
         attacks.check()
-        asked = open_study(questions, store, study, defence.k, retriever, encoder)
+        asked = open_study(questions, store, study, defence.k, retriever, encoder, defence.characters)
         delivered = _delivered(run.path / COPY, asked, attacks, defence.k, study.seed, retriever, encoder)
         reading = open_reading(model, defence, templates, ledger=run.path / LEDGER, device=device)
         aggregator = open_aggregator(robust, defence)
         budgets = range(study.max_corruption + 1)
         trials = run_trials(asked.questions, reading, aggregator, delivered, budgets, defence.threat, run.path / TRIALS)
-        where = f"{questions}{f' in {store}, {retriever}' if store else ''}"
+        where = f"{questions or 'made-up questions'}{f' in {store}, {retriever}' if store else ''}"
         filled = {
             "setting": _setting(where, robust, defence, attacks, study), "seed": study.seed, "artefact": TRIALS,
             "data_sha": asked.data_sha, "model_sha": "" if "://" in model or model == SCRIPTED else model_sha(model),
@@ -109,7 +110,7 @@ def answer_claims(trials: Sequence[Trial]) -> list[Evidence]:
         _share("Robust answers are right without attack", "clean_accuracy", [t.robust_right for t in trials],
                "higher", sum(plain) / n),
         _share("Robust answers abstain without attack", "abstention", [t.abstained for t in trials], "none"),
-        Evidence(SYSTEM, "Model calls a question, certificates included; plain answering makes one", "model_calls",
+        Evidence(SYSTEM, "Model calls a question, answers under attack and certificates included", "model_calls",
                  calls.value, "calls", "lower", calls.interval if finite else None, n, 1.0),
     ]  # fmt: skip
 

@@ -23,6 +23,7 @@ from glassworks.robustness.certificate import Threat
 from glassworks.robustness.prompts import TEMPLATES, PromptTemplates, closed_prompt, hint_prompt, isolated_prompt
 
 Unit = tuple[Passage, ...]
+Asked = tuple[str, Sequence[Passage]]
 Abstains = Callable[[str], bool]
 
 ABSTENTION_PATTERNS = (
@@ -114,6 +115,11 @@ class Responder:
             {key: entry.text for key, entry in ledger.entries.items()} if ledger is not None else {}
         )
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Calls and tokens so far."""
+        return self.calls, self.tokens
+
     def respond(self, prompts: Sequence[Prompt]) -> list[str]:
         """One response a prompt, in order, cut at the first blank line."""
         keys = [prompt_key(prompt, self.options, self._fingerprint) for prompt in prompts]
@@ -170,7 +176,7 @@ class Reading:
         """The units of the first k passages."""
         return units_of(passages[: self.k], self.groups)
 
-    def prepare(self, asked: Sequence[tuple[str, Sequence[Passage]]]) -> None:
+    def prepare(self, asked: Sequence[Asked]) -> None:
         """Read all units of several questions in one call; what is asked afterwards is remembered."""
         prompts = [
             self.isolated(question, unit) for question, passages in asked for unit in self.units(passages) if unit
@@ -183,13 +189,13 @@ class Reading:
         said = iter(self.responder.respond([self.isolated(question, unit) for unit in filled]))
         return [next(said) if unit else "" for unit in units]
 
-    def answers_to_hints(self, question: str, sets: Sequence[tuple[str, ...]]) -> list[str]:
-        """The final answers to keyword lists in their canonical order."""
+    def answers_to_hints(self, asked: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
+        """The final answers to questions with keywords in their canonical order."""
         return self.responder.respond(
-            [hint_prompt(self.templates, question, keywords, chat=self.chat) for keywords in sets]
+            [hint_prompt(self.templates, question, keywords, chat=self.chat) for question, keywords in asked]
         )
 
-    def plain(self, questions: Sequence[tuple[str, Sequence[Passage]]]) -> list[str]:
+    def plain(self, questions: Sequence[Asked]) -> list[str]:
         """Ordinary retrieval-augmented answers: all passages in one prompt, or none where none was found."""
         return self.responder.respond(
             [

@@ -28,21 +28,31 @@ class PoisonedCorpus:
         self.store, self._kind, self._encoder = store, kind, encoder
 
     def retrieve(
-        self, questions: Mapping[str, str], hostile: Sequence[Document], k: int
+        self, questions: Mapping[str, str], hostile: Mapping[str, Sequence[Document]], k: int
     ) -> dict[str, tuple[Passage, ...]]:
-        """The k best passages of each question, by its id, while the hostile documents are in the store."""
+        """The k best passages of each question, by its id, while its hostile documents are in the store.
+
+        hostile: documents by question. Those of all questions are added at once, so that the store is indexed once;
+        what was written against another question is left out of a question's passages.
+        """
+        owner = {document.id: id_ for id_, own in hostile.items() for document in own}
         cut = Chunking(**self.store.settings.chunking)  # type: ignore[arg-type]
-        passages = [passage for document in hostile for passage in chunk(document, cut)]
+        passages = [passage for own in hostile.values() for document in own for passage in chunk(document, cut)]
         vectors = None
-        if self.store.settings.dimension:
+        if passages and self.store.settings.dimension:
             assert self._encoder is not None  # `check_poisonable`
             vectors = open_encoder(self._encoder).encode_passages([passage.indexed_text for passage in passages])
-        self.store.add(passages, vectors)
-        hits = open_retriever(self.store, self._kind, self._encoder).retrieve(list(questions.values()), k)
         if passages:
-            names = [document.id for document in hostile]
-            self.store.delete(documents=names, reason="the next attack is tried on the corpus as it was")
-        return {id_: tuple(hit.passage for hit in found) for id_, found in zip(questions, hits, strict=True)}
+            self.store.add(passages, vectors)
+        retriever = open_retriever(self.store, self._kind, self._encoder)
+        hits = retriever.retrieve(list(questions.values()), k + len(passages))
+        if passages:
+            self.store.delete(documents=list(owner), reason="the next attack is tried on the corpus as it was")
+        found = {}
+        for id_, ranked in zip(questions, hits, strict=True):
+            meant = [hit.passage for hit in ranked if owner.get(hit.passage.document_id, id_) == id_]
+            found[id_] = tuple(meant[:k])
+        return found
 
 
 def check_poisonable(store: Datastore, encoder: str | None) -> None:

@@ -2,7 +2,7 @@
 
 Loaders for the official RobustRAG JSON (question, correct answer, expanded answer, incorrect answer, context), BEIR
 folders (corpus.jsonl, queries.jsonl, qrels) and JSONL questions asked of a live datastore. A question without a known
-target gets another question's answer, drawn by seed. Out: `RobustQuestion`. Knows no model.
+target gets the answer of another, similar one. Out: `RobustQuestion`. Knows no model.
 """
 
 from __future__ import annotations
@@ -116,16 +116,36 @@ def read_live(path: str, retriever: Retriever, k: int) -> list[RobustQuestion]:
     return ask_store(read_questions(path), retriever, k)
 
 
-def with_targets(questions: Sequence[RobustQuestion], seed: int) -> list[RobustQuestion]:
-    """Every question with a target: its own, or the answer of another one that is not an answer of its own."""
+def with_targets(
+    questions: Sequence[RobustQuestion], seed: int, pool: Sequence[RobustQuestion] = ()
+) -> list[RobustQuestion]:
+    """Every question with a target: its own, or another one's answer that is not an answer of its own.
+
+    pool: whose answers are taken, by default these questions'. The answer is that of a question which begins with as
+    many of the same words as any, drawn by seed: who asks for a capital is told another capital.
+    """
     draw = random.Random(seed)
-    answers = [question.answers[0] for question in questions if question.answers]
+    known = [(other.text.lower().split(), other.answers[0]) for other in pool or questions if other.answers]
     done = []
     for question in questions:
-        own = [answer.lower() for answer in question.answers]
-        free = [a for a in answers if not any(a.lower() in gold or gold in a.lower() for gold in own)]
-        done.append(question if question.target else replace(question, target=draw.choice(free or ["Zanzibar"])))
+        own, words = [answer.lower() for answer in question.answers], question.text.lower().split()
+        free = [(_shared(words, asked), a) for asked, a in known if not _overlap(a.lower(), own)]
+        most = max((shared for shared, _ in free), default=0)
+        nearest = [answer for shared, answer in free if shared == most]
+        target = question.target or draw.choice(nearest or ["Zanzibar"])
+        done.append(replace(question, target=target))
     return done
+
+
+def _overlap(answer: str, own: Sequence[str]) -> bool:
+    return any(answer in gold or gold in answer for gold in own)
+
+
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many words two texts begin with in common."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _list(value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from glassworks.errors import OptionError
 from glassworks.foundations.language_model import LanguageModel, Sampling
 from glassworks.retrieval.passages import Passage, Retriever
-from glassworks.robustness.aggregators import Aggregator, KeywordAggregator, RobustAnswer
+from glassworks.robustness.aggregators import Aggregator, KeywordAggregator, RobustAnswer, answer_one, certify_answer
 from glassworks.robustness.certificate import Certificate, Checker, Threat, check_budget, same_answer
 from glassworks.robustness.isolation import Reading, Responder, abstention
 from glassworks.robustness.prompts import TEMPLATES, PromptTemplates
@@ -47,14 +47,13 @@ class RobustRAG:
 
     def answer(self, question: str, passages: Found | None = None) -> RobustAnswer:
         """The robust answer. Nothing retrieved is an abstention."""
-        return self.aggregator.answer(self.reading, question, self._passages(question, passages))
+        return answer_one(self.aggregator, self.reading, question, self._passages(question, passages))
 
     def answer_all(self, questions: Sequence[str], passages: Sequence[Found] | None = None) -> list[RobustAnswer]:
-        """Answers to several questions, their isolated prompts as one call."""
+        """Answers to several questions, computed together."""
         given = passages if passages is not None else [None] * len(questions)
         found = [self._passages(question, own) for question, own in zip(questions, given, strict=True)]
-        self.reading.prepare(list(zip(questions, found, strict=True)))
-        return [self.aggregator.answer(self.reading, q, own) for q, own in zip(questions, found, strict=True)]
+        return self.aggregator.answer_all(self.reading, list(zip(questions, found, strict=True)))
 
     def certify(
         self,
@@ -72,8 +71,8 @@ class RobustRAG:
         check_budget(k_prime, self.reading.k)
         found = self._passages(question, passages)
         if checker is None:
-            checker = same_answer(self.aggregator.answer(self.reading, question, found).text)
-        return self.aggregator.certify(self.reading, question, found, k_prime, threat, checker)
+            checker = same_answer(answer_one(self.aggregator, self.reading, question, found).text)
+        return certify_answer(self.aggregator, self.reading, question, found, k_prime, threat, checker)
 
     def _passages(self, question: str, given: Found | None) -> list[Passage]:
         if given is None:

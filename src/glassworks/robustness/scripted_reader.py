@@ -123,36 +123,40 @@ class ScriptedReader:
 
 @dataclass
 class ScriptedState:
-    """Answers spelled byte by byte: sure of the next byte while the prefix agrees, without opinion afterwards."""
+    """Answers spelled byte by byte: sure of the next byte while the prefix agrees, without opinion afterwards.
+
+    prefixes: what each row has spelled so far; empty at the start.
+    """
 
     answers: Sequence[bytes]
-    prefix: tuple[int, ...] = ()
+    prefixes: Sequence[tuple[int, ...]] = ()
+
+    def __post_init__(self) -> None:
+        self.prefixes = list(self.prefixes) or [()] * len(self.answers)
 
     @property
     def log_probs(self) -> Tensor:
         """float32 [rows, 257]."""
         rows = torch.full((len(self.answers), END + 1), 1 / (END + 1))
-        for row, answer in enumerate(self.answers):
+        for row, (answer, prefix) in enumerate(zip(self.answers, self.prefixes, strict=True)):
             spelled = (*answer, END)
-            if spelled[: len(self.prefix)] == self.prefix and len(self.prefix) < len(spelled):
+            if spelled[: len(prefix)] == prefix and len(prefix) < len(spelled):
                 rows[row] = (1 - _SURE) / END
-                rows[row, spelled[len(self.prefix)]] = _SURE
+                rows[row, spelled[len(prefix)]] = _SURE
         return rows.log()
 
     def append(self, tokens: int | Sequence[int]) -> None:
-        """One byte for every row."""
-        wanted = {tokens} if isinstance(tokens, int) else set(tokens)
-        if len(wanted) != 1:
-            raise ValueError("the rows of scripted answers are continued by the same byte")
-        self.prefix = (*self.prefix, wanted.pop())
+        """One byte for every row: the same, or one a row."""
+        wanted = [tokens] * len(self.answers) if isinstance(tokens, int) else tokens
+        self.prefixes = [(*prefix, token) for prefix, token in zip(self.prefixes, wanted, strict=True)]
 
     def select(self, rows: Sequence[int]) -> ScriptedState:
         """These rows in this order."""
-        return ScriptedState([self.answers[row] for row in rows], self.prefix)
+        return ScriptedState([self.answers[row] for row in rows], [self.prefixes[row] for row in rows])
 
     def fork(self) -> ScriptedState:
         """The same state, to go its own way."""
-        return ScriptedState(self.answers, self.prefix)
+        return ScriptedState(self.answers, self.prefixes)
 
 
 def _request(prompt: Prompt) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from glassworks.retrieval.passages import Passage
 from glassworks.retrieval.retrievers import Kind, open_retriever
 from glassworks.robustness.question_sets import RobustQuestion, read_beir, read_live, read_official, with_targets
 from glassworks.robustness.synthetic import synthetic_questions
+
+logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
 
@@ -68,13 +71,20 @@ class Asked:
 
 
 def open_study(
-    questions: str, store: str | None, study: Study, k: int, retriever: Kind = "lexical", encoder: str | None = None
-) -> Asked:
+    questions: str | None, store: str | None, study: Study, k: int, retriever: Kind = "lexical",
+    encoder: str | None = None, characters: int = 2000,
+) -> Asked:  # fmt: skip
     """The questions that a study uses, each with its k best passages and an attacker's target.
+
+    questions: null for made-up ones, which any store goes with. characters: how much of a passage is read, and so
+    counts for redundancy.
 
     Raises OptionError where none is left, or where a store is named for questions that bring their own passages.
     """
     corpus: Datastore | list[Passage]
+    if questions is None:
+        logger.warning("no questions are given: made-up ones are asked, of made-up passages")
+        questions, store, retriever = f"{SYNTHETIC}:{4 * study.limit}", None, "lexical"
     if is_live(questions):
         if store is None:
             raise OptionError("these questions come without passages", place="store", remedy="Name a store.")
@@ -87,12 +97,12 @@ def open_study(
         found = _with_passages(questions, k, study.seed)
         corpus = [passage for question in found for passage in question.passages]
     known = [question for question in found if question.answers]
-    kept = [question for question in known if redundancy(question) >= study.redundancy]
+    kept = [question for question in known if redundancy(question, characters) >= study.redundancy]
     if not kept:
         remedy = "Lower --study.redundancy." if known else "Give 'answers' to some."
         raise OptionError("no question is left", place="questions", remedy=remedy)
     drawn = sorted(random.Random(study.seed).sample(range(len(kept)), min(study.limit, len(kept))))
-    targeted = with_targets([kept[at] for at in drawn], study.seed)
+    targeted = with_targets([kept[at] for at in drawn], study.seed, known)
     return Asked(targeted, corpus, len(known), len(kept), _data_sha(questions, corpus))
 
 
@@ -102,9 +112,10 @@ def is_live(questions: str) -> bool:
     return kind != SYNTHETIC and not Path(questions).is_dir() and not questions.endswith(".json")
 
 
-def redundancy(question: RobustQuestion) -> int:
-    """How many of its passages hold a known answer."""
-    return sum(bool(contains_answer(passage.indexed_text, question.answers)) for passage in question.passages)
+def redundancy(question: RobustQuestion, characters: int = 2000) -> int:
+    """How many of its passages hold a known answer in what is read of them."""
+    read = [passage.indexed_text[:characters] for passage in question.passages]
+    return sum(bool(contains_answer(text, question.answers)) for text in read)
 
 
 def _with_passages(questions: str, k: int, seed: int) -> list[RobustQuestion]:

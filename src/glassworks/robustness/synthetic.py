@@ -25,7 +25,7 @@ def synthetic_questions(
 ) -> list[RobustQuestion]:
     """Questions with k passages each. gold, wrong: rates of passages, together at most 1."""
     draw = random.Random(seed)
-    names = ["".join(parts) for parts in itertools.product(_STARTS, _MIDDLES, _MIDDLES, _ENDS)]
+    names = made_up_names()
     draw.shuffle(names)
     questions = []
     for number in range(count):
@@ -36,16 +36,22 @@ def synthetic_questions(
         for rank in range(k):
             chance = draw.random()
             if chance < gold:
-                text = _claim(draw, relation, entity, answer)
+                text = claim_text(draw, relation, entity, answer)
             elif chance < gold + wrong:
-                text = _claim(draw, relation, entity, draw.choice(alternatives))
+                text = claim_text(draw, relation, entity, draw.choice(alternatives))
             else:
-                text = _claim(draw, draw.choice(RELATIONS), draw.choice(names), draw.choice(names))
+                text = claim_text(draw, draw.choice(RELATIONS), draw.choice(names), draw.choice(names))
             passages.append(Passage(f"q{number}#{rank}", f"q{number}", text))
         asked = f"What is the {relation} of {entity}?"
         questions.append(RobustQuestion(f"q{number}", asked, (answer,), target, tuple(passages)))
     return questions
 
 
-def _claim(draw: random.Random, relation: str, entity: str, value: str) -> str:
+def made_up_names() -> list[str]:
+    """Every name there is, in a fixed order."""
+    return ["".join(parts) for parts in itertools.product(_STARTS, _MIDDLES, _MIDDLES, _ENDS)]
+
+
+def claim_text(draw: random.Random, relation: str, entity: str, value: str) -> str:
+    """A sentence that claims the value, in one of the wordings."""
     return draw.choice(WORDINGS).format(relation=relation, entity=entity, value=value)

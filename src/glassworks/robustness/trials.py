@@ -19,7 +19,7 @@ from tqdm import tqdm
 from glassworks.errors import OptionError, UnknownName
 from glassworks.foundations.files import write_text
 from glassworks.retrieval.passages import Document, Passage
-from glassworks.robustness.aggregators import Aggregator
+from glassworks.robustness.aggregators import Aggregator, certify_answer
 from glassworks.robustness.attacks import ATTACKS, HOSTILE, Position, hostile_passages, insert, overwrite
 from glassworks.robustness.certificate import Checker, Threat, corrupted, holds_answer, starts_with_letter
 from glassworks.robustness.isolation import Reading
@@ -76,7 +76,10 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Trial:
-    """One question. certified: by budget, as text; reasons likewise; undecided: |W_B| at the smallest budget > 0."""
+    """One question. certified: by budget, as text; reasons likewise; undecided: |W_B| at the smallest budget > 0.
+
+    calls, tokens: spent on the robust answers, clean and attacked, and on the certificates.
+    """
 
     id: str
     question: str
@@ -117,7 +120,7 @@ def deliver(
     for name in attacks.listed:
         hostile = {q.id: hostile_passages(name, q.text, q.target, attacks.count, f"-{q.id}") for q in questions}
         if corpus is not None:
-            added = [Document(passage.document_id, passage.text) for own in hostile.values() for passage in own]
+            added = {id_: [Document(p.document_id, p.text) for p in own] for id_, own in hostile.items()}
             found[name] = corpus.retrieve({q.id: q.text for q in questions}, added, k)
             continue
         place = insert if attacks.delivery == "insert" else overwrite
@@ -153,18 +156,18 @@ def _trial(
     asked = choices_text(question.text, question.choices) if question.choices else question.text
     right = checker_of(question)
     top = question.passages[: reading.k]
-    reading.prepare([(asked, passages) for passages in (top, *given.values())])
-    plain, *plain_attacked = reading.plain([(asked, top), *((asked, passages) for passages in given.values())])
-    calls, tokens = reading.responder.calls, reading.responder.tokens
-    robust = aggregator.answer(reading, asked, top)
+    spent = reading.responder.spent
+    robust, *attacked_answers = aggregator.answer_all(reading, [(asked, own) for own in (top, *given.values())])
     certificates = {
-        budget: aggregator.certify(reading, asked, top, budget, threat, right)
+        budget: certify_answer(aggregator, reading, asked, top, budget, threat, right)
         for budget in budgets
         if not aggregator.uncertified
     }
+    calls, tokens = (now - before for now, before in zip(reading.responder.spent, spent, strict=True))
+    plain, *plain_attacked = reading.plain([(asked, own) for own in (top, *given.values())])
     attacked = {}
-    for (name, passages), said in zip(given.items(), plain_attacked, strict=True):
-        text = aggregator.answer(reading, asked, passages).text
+    for (name, passages), said, answered in zip(given.items(), plain_attacked, attacked_answers, strict=True):
+        text = answered.text
         target = question.target.lower()
         attacked[name] = Attacked(
             plain=said,
@@ -181,7 +184,7 @@ def _trial(
         question.id, question.text, question.answers, question.target, plain, robust.text, right(plain),
         right(robust.text), robust.abstained, {str(b): c.certified for b, c in certificates.items()},
         {str(b): c.reason.name for b, c in certificates.items()}, first.undecided if first else 0,
-        reading.responder.calls - calls + len(reading.units(top)), reading.responder.tokens - tokens, attacked,
+        calls, tokens, attacked,
     )  # fmt: skip
 
 
