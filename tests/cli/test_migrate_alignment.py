@@ -30,6 +30,7 @@ def test_the_official_simpo_setting() -> None:
     )  # fmt: skip
     assert options["pairs"] == {
         "header_in_response": True, "max_length": 2048, "max_prompt_length": 1800, "truncation": "end",
+        "test_split": "test",
     }  # fmt: skip
     optimisation = options["optimisation"]
     assert optimisation["learning_rate"] == 1e-6
@@ -37,7 +38,6 @@ def test_the_official_simpo_setting() -> None:
     assert (optimisation["warmup_ratio"], optimisation["lr_scheduler"], options["seed"]) == (0.1, "cosine", 42)
     assert options["out"] == "runs/llama-3-8b-instruct-simpo"
     assert "eval_strategy since" in notes
-    assert "'test' was for evaluation" in notes
     assert "Not carried over" not in notes
 
 

@@ -15,6 +15,7 @@ from glassworks.errors import InvalidPair, OptionError, UnknownName
 from glassworks.foundations.models import load_model, load_tokenizer
 from glassworks.foundations.runs import Run, is_intact
 from glassworks.preference import train as module
+from glassworks.preference.pairs import PairFormat
 from glassworks.preference.train import Adapter, Optimisation, align
 from glassworks.preference.trial import Trial
 
@@ -46,6 +47,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(file)
+
+
+def test_a_split_of_its_own_is_measured_on_and_not_trained_on(checkpoint: str, data: str, tmp_path: Path) -> None:
+    rows = Path(data).read_text().splitlines(keepends=True)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "train.jsonl").write_text("".join(rows[:32]))
+    (tmp_path / "pairs" / "test.jsonl").write_text("".join(rows[32:]))
+    splits = PairFormat(split="train", test_split="test")
+    run = align(checkpoint, str(tmp_path / "pairs"), str(tmp_path / "run"), pairs=splits, optimisation=FAST)
+    accuracy = figures(run)["reward_accuracy"]
+    assert accuracy.n == 8
+    assert "trained on 32 pairs" in accuracy.setting
+    with pytest.raises(UnknownName, match="absent"):
+        align(checkpoint, str(tmp_path / "pairs"), str(tmp_path / "none"), pairs=PairFormat(test_split="absent"))
 
 
 def figures(run: Run) -> dict[str, Any]:

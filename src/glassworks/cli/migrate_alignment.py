@@ -87,7 +87,9 @@ def from_trl(foreign: Foreign, devices: int) -> None:
                           remedy="Carried are simpo, sigmoid and ipo.")  # fmt: skip
     foreign.set("model", foreign.take("model_name_or_path"))
     _single_dataset(foreign, foreign.take("dataset_name"), foreign.take("dataset_train_split"))
-    foreign.ignore(("dataset_test_split", "dataset_config", "dataset_config_name"), "give held-out pairs by hand")
+    if test := foreign.take("dataset_test_split"):
+        foreign.set("pairs.test_split", str(test))
+    foreign.ignore(("dataset_config", "dataset_config_name"), "give the file of pairs instead")
     _lengths(foreign, max_length=1024, max_prompt_length=512)
     if foreign.take("use_peft", False) is False:
         foreign.ignore(("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"), "use_peft is false")
@@ -222,9 +224,9 @@ def _mixer(foreign: Foreign) -> None:
     name, share = next(iter(mixer.items()))
     if float(share) != 1.0:
         foreign.note(f"dataset_mixer takes {share} of {name}; the whole of it is used here.")
-    _single_dataset(foreign, name, splits[0] if splits and splits[0] != "train" else None)
+    _single_dataset(foreign, name, splits[0] if splits else None)
     if len(splits) > 1:
-        foreign.note(f"The split '{splits[1]}' was for evaluation; align holds out a share of the prompts, held_out.")
+        foreign.set("pairs.test_split", str(splits[1]))
     foreign.ignore(("dataset_configs", "text_column"), "give the file of pairs instead")
     if template := foreign.take("chat_template"):
         foreign.note(
@@ -236,8 +238,8 @@ def _single_dataset(foreign: Foreign, name: Any, split: Any) -> None:
     if not name:
         raise OptionError("no dataset is named", place=foreign.place, remedy="Add it, or write data by hand.")
     foreign.set("data", str(name))
-    if split:
-        foreign.note(f"The split '{split}' is not carried: align takes a hub dataset's train split, or its only one.")
+    if split and split != "train":
+        foreign.set("pairs.split", str(split))
 
 
 def _lengths(foreign: Foreign, max_length: int = 1024, max_prompt_length: int = 512) -> None:

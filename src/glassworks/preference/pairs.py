@@ -37,6 +37,8 @@ class PairFormat:
     truncation: which end of a long prompt is kept. header_in_response: the tokens that open the assistant's turn
     count as response, as in the official SimPO settings. auto_insert_empty_system_msg: as alignment-handbook does.
     on_invalid: refuse the data at the first broken row, or drop such rows and count them.
+    split: of a folder or hub dataset; empty for train or the only one. test_split: held-out pairs are this split's
+    instead of a share of the prompts.
     """
 
     max_length: int = 2048
@@ -45,6 +47,8 @@ class PairFormat:
     header_in_response: bool = False
     auto_insert_empty_system_msg: bool = False
     on_invalid: Literal["refuse", "drop"] = "refuse"
+    split: str = ""
+    test_split: str = ""
 
     def check(self) -> None:
         """Raises OptionError for lengths that leave no response."""
@@ -101,7 +105,7 @@ def read_pairs(
     report, pairs = Preparation(), []
     for number, row in enumerate(load_rows(source, ("chosen", "rejected"), split=split), start=1):
         try:
-            pairs.append(pair_of(row, f"{source}, row {number}"))
+            pairs.append(pair_of(row, f"{source}, {split + ' ' if split else ''}row {number}"))
         except InvalidPair as invalid:
             if on_invalid == "refuse":
                 raise

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 ROW_TOKENS = 2048
 """Tokens in one forward of the reference; a longer pair has one of its own."""
 
+CHOOSES_ROWS = ("on_invalid", "split", "test_split")
+"""Fields of PairFormat that change which rows there are, not a row's tokens: rows have hashes of their own."""
+
 
 @dataclass(frozen=True)
 class ReferenceKey:
@@ -50,8 +53,9 @@ def reference_key(model_sha: str, tokenizer: PreTrainedTokenizerBase, form: Pair
     """The key of sums that `model_sha` gives under this tokenizer, its template and `form`."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    tokens = {name: value for name, value in asdict(form).items() if name not in CHOOSES_ROWS}
     return ReferenceKey(
-        model_sha, _sha(vocabulary), _sha(json.dumps(tokenizer.chat_template)), _sha(json.dumps(asdict(form)))
+        model_sha, _sha(vocabulary), _sha(json.dumps(tokenizer.chat_template)), _sha(json.dumps(tokens))
     )
 
 

@@ -161,7 +161,7 @@ def align(
         optimisation: Learning rate, batch and schedule.
         adapter: Low-rank adapters instead of all weights.
         trial: Answers to held-out prompts before and after, judged by a reward function.
-        held_out: Share of prompts that is measured on and not trained on, in (0, 1).
+        held_out: Share of prompts that is measured on and not trained on, in (0, 1), without --pairs.test_split.
         seed: Draws the split, the order of pairs and the adapters' start.
         device: auto, cpu or cuda.
     """
@@ -195,15 +195,27 @@ def align(
 
 def _prepare(data: str, tokenizer: PreTrainedTokenizerBase, form: PairFormat, held_out: float, seed: int) -> Data:
     form.check()
-    pairs, report = read_pairs(data, on_invalid=form.on_invalid)
-    if any(not isinstance(pair.prompt, str) for pair in pairs) and not tokenizer.chat_template:
-        raise TemplateError("the tokenizer has no chat template", place="model", remedy=NO_TEMPLATE)
-    by_name = {pair.name: pair for pair in pairs}
-    tokenized, report = tokenize_pairs(pairs, tokenizer, form, report)
+    pairs, read = read_pairs(data, on_invalid=form.on_invalid, split=form.split or None)
+    _check_template(pairs, tokenizer)
+    tokenized, report = tokenize_pairs(pairs, tokenizer, form, read)
+    if form.test_split:
+        unseen, also = read_pairs(data, on_invalid=form.on_invalid, split=form.test_split)
+        measured, _ = tokenize_pairs(unseen, tokenizer, form, also)
+        return Data(tokenized, measured, _written(unseen, measured), report)
     rows = Dataset.from_dict({"at": list(range(len(tokenized))), "prompt": [pair.prompt_ids for pair in tokenized]})
     train, test = split_rows(rows, held_out, key=["prompt"], seed=seed)
     measured = [tokenized[at] for at in test["at"]]
-    return Data([tokenized[at] for at in train["at"]], measured, [by_name[pair.name] for pair in measured], report)
+    return Data([tokenized[at] for at in train["at"]], measured, _written(pairs, measured), report)
+
+
+def _check_template(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
+    if any(not isinstance(pair.prompt, str) for pair in pairs) and not tokenizer.chat_template:
+        raise TemplateError("the tokenizer has no chat template", place="model", remedy=NO_TEMPLATE)
+
+
+def _written(pairs: Sequence[Pair], tokenized: Sequence[TokenizedPair]) -> list[Pair]:
+    by_name = {pair.name: pair for pair in pairs}
+    return [by_name[pair.name] for pair in tokenized]
 
 
 def _examples(
