@@ -27,6 +27,7 @@ def test_names_of_commands_and_functions() -> None:
         "measure",
         "answer",
         "certify",
+        "train-reader",
         "check-model",
         "eliza chat",
         "eliza compile",

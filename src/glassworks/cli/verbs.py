@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "measure": "glassworks.retrieval.evaluate:measure",
         "answer": "glassworks.robustness.answer:answer",
         "certify": "glassworks.robustness.evaluate:certify",
+        "train-reader": "glassworks.robustness.train:train_reader",
     },
     "understand": {
         "check-model": "glassworks.foundations.check_model:check_model",
