@@ -1,6 +1,8 @@
 """Keywords of a response: phrases, words, normal form; a set of one response alone; spaCy only where installed."""
 
 import importlib.util
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +50,26 @@ def test_extractors_by_name() -> None:
     assert open_extractor("rules").name == "rules"
     with pytest.raises(UnknownName, match="extractor"):
         open_extractor("magic")
+
+
+def test_the_extra_that_an_error_names_exists() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith("spacy") for line in extras["optional-dependencies"]["spacy"])
+
+
+def test_both_extractors_do_the_same_for_a_plain_answer() -> None:
+    try:
+        spacy = SpacyExtractor()
+    except (MissingDependency, ModelNotFound):
+        pytest.skip("no copy of spaCy and its English model is here")
+    for text, words in (("Nairobi", {"nairobi"}), ("The capital is Nairobi.", {"capital", "nairobi"}), ("", set())):
+        for extract in (EXTRACT, spacy.extract):
+            found = extract(text)
+            assert isinstance(found, frozenset)
+            assert words <= found
+            assert not {"", "the", "is"} & found
+            assert found == extract(text)
+    assert spacy.name == "spacy:en_core_web_sm"
 
 
 def test_spacy_is_asked_for_by_name_and_says_what_is_missing() -> None:
