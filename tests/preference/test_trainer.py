@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from cases.preference_pairs import BATCH, STEPS, examples_of, plain_pairs, preference_trainer, token_pairs
+from cases.preference_two_processes import METHODS
 from cases.tiny_models import tiny_model
 
 from glassworks.errors import OptionError
@@ -66,6 +70,28 @@ def test_the_split_into_micro_batches_changes_nothing(method: str, tmp_path: Pat
         trainer.train()
         results.append(outcome(trainer))
     agree(*results)
+
+
+def test_two_processes_change_nothing(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "cases.preference_two_processes", str(tmp_path)],
+        cwd=tests,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = torch.load(tmp_path / "results.pt")
+    for method in METHODS:
+        alone = preference_trainer(tmp_path / f"{method}-alone", method=method, max_steps=2)
+        alone.train()
+        agree(outcome(alone), results[method])
+        if method == "simpo":
+            agree(outcome(alone), results["fsdp"])
 
 
 def test_layout_changes_nothing(tmp_path: Path) -> None:
