@@ -22,6 +22,15 @@ def test_shared_values_lead_to_a_head_of_their_group() -> None:
     assert links(edges[:1], 2) == [("embeds", "a1.h2")]
 
 
+def test_input_and_output_are_bars_and_mlps_a_column() -> None:
+    layout = lay_out([Edge("embeds", "m0"), Edge("m0", "a1.h0.v"), Edge("m0", "m1"), Edge("a1.h0", "resid_post")])
+    assert layout.bars == {"embeds", "resid_post"}
+    assert layout.nodes["m0"][0] == layout.nodes["m1"][0] > layout.nodes["a1.h0"][0] + NODE_WIDTH
+    assert [label for _, label in layout.rows] == ["input", "layer 0", "layer 1", "", "output"]
+    two = lay_out([Edge("tok_embeds", "m0"), Edge("pos_embeds", "m0")])
+    assert two.bars == frozenset()
+
+
 @given(st.sets(st.sampled_from(GRAPH.edges()), min_size=1, max_size=60))
 def test_edges_go_up_and_nodes_do_not_overlap(edges: set[Edge]) -> None:
     layout = lay_out(edges, GRAPH.group_size)

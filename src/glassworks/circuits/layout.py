@@ -1,8 +1,10 @@
 """Where the nodes and edges of a circuit's picture go: layers from the bottom up, few crossings.
 
-A layer has a row of heads and a row for its MLP; rows and nodes without edges are left out. Within a row the nodes
-are put near their neighbours (Sugiyama et al. 1981, barycentres). Input: the edges of one or two circuits of a
-graph. Output: places in pixels. Draws nothing.
+A layer has a row of heads; the MLPs stand in a column of their own at the right, and input and output are bars over
+the whole width, so that what nearly every node has to do with crosses nothing. Rows and nodes without edges are left
+out. Within a row the nodes are put near their neighbours (Sugiyama et al. 1981, barycentres), every other row half a
+step aside, so that long edges pass between nodes. Input: the edges of one or two circuits of a graph. Output: places
+in pixels. Draws nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ from typing import NamedTuple
 
 from glassworks.foundations.graph import FINAL_READER, Edge
 
-NODE_WIDTH, NODE_HEIGHT, GAP, ROW = 52, 24, 16, 62
+NODE_WIDTH, NODE_HEIGHT, GAP, ROW, HALF_ROW = 52, 24, 16, 62, 42
 MARGIN, LABEL = 20, 64
+WIDE, STEP = 620, 116
+"""How wide the rows of heads are spread, and the step between heads at most."""
 SWEEPS = 6
+INPUT, OUTPUT = -1.0, float("inf")
 
 
 class Layout(NamedTuple):
-    """nodes: centre (x, y) of each; rows: y and label of each; size: width and height in pixels."""
+    """nodes: centre (x, y) of each; bars: those that span the rows; rows: y and label of each; size in pixels."""
 
     nodes: dict[str, tuple[float, float]]
+    bars: frozenset[str]
     rows: list[tuple[float, str]]
     width: float
     height: float
@@ -51,15 +57,19 @@ def lay_out(edges: Iterable[Edge], group_size: int = 1) -> Layout:
         rows[_row(name)].append(name)
     order = {key: sorted(names, key=_number) for key, names in sorted(rows.items())}
     neighbours: dict[str, list[str]] = defaultdict(list)
+    ends = {names[0] for key, names in order.items() if len(names) == 1 and key[0] in (INPUT, OUTPUT)}
     for one, two in joined:
-        neighbours[one].append(two)
-        neighbours[two].append(one)
+        if not {one, two} & ends:
+            neighbours[one].append(two)
+            neighbours[two].append(one)
     place = _centred(order)
+    column = {name: max(place.values(), default=0) + 1 for name in place if name.startswith("m")}
+    place |= column
     for sweep in range(SWEEPS):
         for key in sorted(order, reverse=sweep % 2 == 1):
             order[key].sort(key=lambda name: _barycentre(name, neighbours, place))
-            place |= _centred({key: order[key]})
-    return _in_pixels(order)
+            place |= _centred({key: order[key]}) | column
+    return _in_pixels(order, frozenset(ends))
 
 
 def links(edges: Iterable[Edge], group_size: int = 1) -> list[tuple[str, str]]:
@@ -83,7 +93,7 @@ def _row(name: str) -> tuple[float, str]:
         return int(found[1]), f"layer {found[1]}"
     if found := re.fullmatch(r"m(\d+)", name):
         return int(found[1]) + 0.5, ""
-    return (float("inf"), "output") if name == FINAL_READER else (-1, "input")
+    return (OUTPUT, "output") if name == FINAL_READER else (INPUT, "input")
 
 
 def _number(name: str) -> int:
@@ -99,15 +109,25 @@ def _barycentre(name: str, neighbours: dict[str, list[str]], place: dict[str, fl
     return sum(place[other] for other in beside) / len(beside) if beside else place[name]
 
 
-def _in_pixels(order: dict[tuple[float, str], list[str]]) -> Layout:
-    widest = max((len(names) for names in order.values()), default=1)
-    width = LABEL + MARGIN + max(widest, 4) * (NODE_WIDTH + GAP)
-    height = 2 * MARGIN + max(len(order), 1) * ROW
-    centre = LABEL + (width - LABEL) / 2
-    nodes, rows = {}, []
-    for level, ((_, label), names) in enumerate(order.items()):
-        y = height - MARGIN - ROW / 2 - level * ROW
-        rows.append((y, label))
+def _in_pixels(order: dict[tuple[float, str], list[str]], bars: frozenset[str]) -> Layout:
+    """Places of the nodes of `order`, rows from the bottom up."""
+    mlps = {names[0] for names in order.values() if names[0].startswith("m")}
+    heads = [names for names in order.values() if names[0] not in mlps | bars]
+    widest = max(map(len, heads), default=1)
+    step = min(STEP, max(NODE_WIDTH + GAP, WIDE / widest))
+    stagger = step / 4 if len(heads) > 1 else 0
+    spread = max(widest * step, 2 * STEP) + 2 * stagger
+    width = LABEL + spread + MARGIN + (NODE_WIDTH + GAP if mlps else 0)
+    centre, column = LABEL + spread / 2, LABEL + spread + NODE_WIDTH / 2
+    nodes, rows, y, before = {}, [], 0.0, ""
+    for level, ((layer, label), names) in enumerate(order.items()):
+        own = names[0] in mlps and before == f"layer {int(layer)}"
+        y -= HALF_ROW if own else ROW if level else 0
+        rows.append((y, "" if own else label or f"layer {int(layer)}"))
+        stagger, before = -stagger, label
         for name, x in _centred({("", label): names}).items():  # type: ignore[dict-item]
-            nodes[name] = (centre + x * (NODE_WIDTH + GAP), y)
-    return Layout(nodes, rows, width, height)
+            alone = names[0] in bars or name in mlps
+            nodes[name] = (column if name in mlps else centre + x * step + (0 if alone else stagger), y)
+    top = MARGIN + NODE_HEIGHT / 2 - y
+    placed = {name: (x, y + top) for name, (x, y) in nodes.items()}
+    return Layout(placed, bars, [(y + top, label) for y, label in rows], width, top + NODE_HEIGHT / 2 + MARGIN)

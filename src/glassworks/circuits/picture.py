@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 import torch
 
-from glassworks.circuits.layout import LABEL, MARGIN, NODE_HEIGHT, NODE_WIDTH, Layout, lay_out, links, port_of
+from glassworks.circuits.layout import LABEL, MARGIN, NODE_HEIGHT, NODE_WIDTH, ROW, Layout, lay_out, links, port_of
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.graph import Edge
 from glassworks.report.svg import FONT, THEME, theme_css
@@ -21,7 +22,7 @@ PORTS = {"q": "series-1", "k": "series-3", "v": "series-2", "mlp": "series-4", "
 PORT_SHIFT = {"q": -0.32, "k": 0.0, "v": 0.32, "mlp": 0.0, "output": 0.0}
 TITLE = 34
 THIN, THICK = 0.8, 4.0
-FADED = 150
+FEW, FADED = 40, 150
 
 
 def circuit_svg(circuit: Circuit, *, caption: str, alt: str) -> str:
@@ -91,45 +92,70 @@ def _widths(circuit: Circuit) -> list[float]:
         return [1.6] * count
     scores = torch.nan_to_num(circuit.scores[circuit.effective], nan=0.0)
     ranks = scores.argsort(stable=True).argsort(stable=True).double() / (count - 1)
-    return [THIN + (THICK - THIN) * float(rank) ** 2 for rank in ranks]
+    thin = THIN if count > FEW else 2 * THIN
+    return [thin + (THICK - thin) * float(rank) ** 2 for rank in ranks]
 
 
 def _panel(
     layout: Layout, edges: Sequence[Edge], widths: Sequence[float], colours: Sequence[str], group_size: int
 ) -> str:
     """The rows, edges and nodes of one circuit."""
-    right = layout.width - MARGIN / 2
+    right = layout.width - MARGIN
     parts = []
     for y, label in layout.rows:
         if label:
             parts.append(_text(8, y + 4, label, size=11, colour="muted"))
         parts.append(f'<path d="M{LABEL} {y:g}H{right:g}" style="stroke:{_colour("rule")};stroke-width:.6;fill:none"/>')
     opacity = max(0.4, min(0.85, 30 / max(1, len(edges)) ** 0.75)) if len(edges) < FADED else 0.4
-    drawn = sorted(zip(widths, edges, links(edges, group_size), colours, strict=True), key=lambda item: item[0])
-    used = set()
-    for width, edge, (writer, node), colour in drawn:
-        used |= {writer, node}
-        (x1, y1), (x2, y2) = layout.nodes[writer], layout.nodes[node]
-        x2 += PORT_SHIFT[port_of(edge.reader)] * NODE_WIDTH
-        y1, y2 = y1 - NODE_HEIGHT / 2, y2 + NODE_HEIGHT / 2
-        bend = max(18.0, 0.45 * (y1 - y2))
+    lines = [
+        (_line(layout, edge, *ends), width, edge, ends, colour)
+        for width, edge, ends, colour in zip(widths, edges, links(edges, group_size), colours, strict=True)
+    ]
+    # Long edges lie below short ones, thin ones below wide ones.
+    lines.sort(key=lambda item: (-item[0].height, item[1]))
+    for line, width, edge, _, colour in lines:
+        clear = opacity * (1 if line.height <= 2.5 * ROW else 0.7)
         parts.append(
-            f'<path class="edge" d="M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 - bend:.1f} {x2:.1f} {y2 + bend:.1f} '
-            f'{x2:.1f} {y2:.1f}" style="stroke:{_colour(colour)};stroke-width:{width:.2f};stroke-opacity:{opacity:.2f};'
-            f'fill:none"><title>{escape(edge.writer)} → {escape(edge.reader)}</title></path>'
+            f'<path class="edge" d="{line.path}" style="stroke:{_colour(colour)};stroke-width:{width:.2f};'
+            f'stroke-opacity:{clear:.2f};fill:none"><title>{escape(edge.writer)} → {escape(edge.reader)}</title></path>'
         )
-    parts += [_node(name, *place) for name, place in layout.nodes.items() if name in used]
+    used = {name for _, _, _, ends, _ in lines for name in ends}
+    parts += [_node(name, layout) for name in layout.nodes if name in used]
     return "".join(parts)
 
 
-def _node(name: str, x: float, y: float) -> str:
+class _Line(NamedTuple):
+    """The curve of an edge as SVG path data, and how far it rises."""
+
+    path: str
+    height: float
+
+
+def _line(layout: Layout, edge: Edge, writer: str, node: str) -> _Line:
+    """From the top of the writer to the reader's port at the bottom of its node; straight from or to a bar."""
+    (x1, y1), (x2, y2) = layout.nodes[writer], layout.nodes[node]
+    x2 += PORT_SHIFT[port_of(edge.reader)] * NODE_WIDTH
+    if writer in layout.bars and node not in layout.bars:
+        x1 = x2
+    elif node in layout.bars and writer not in layout.bars:
+        x2 = x1
+    y1, y2 = y1 - NODE_HEIGHT / 2, y2 + NODE_HEIGHT / 2
+    bend = max(18.0, 0.45 * (y1 - y2))
+    # Between MLPs that are not neighbours: around those in between.
+    bow = NODE_WIDTH * 0.8 if x1 == x2 and y1 - y2 > 2 * ROW and not {writer, node} & layout.bars else 0
+    path = f"M{x1:.1f} {y1:.1f}C{x1 + bow:.1f} {y1 - bend:.1f} {x2 + bow:.1f} {y2 + bend:.1f} {x2:.1f} {y2:.1f}"
+    return _Line(path, y1 - y2)
+
+
+def _node(name: str, layout: Layout) -> str:
     label = {"resid_post": "output", "embeds": "input", "tok_embeds": "tokens", "pos_embeds": "places"}.get(name, name)
-    left, top = x - NODE_WIDTH / 2, y - NODE_HEIGHT / 2
+    (x, y), half = layout.nodes[name], NODE_WIDTH / 2
+    left, right = (LABEL, layout.width - MARGIN) if name in layout.bars else (x - half, x + half)
     return (
-        f'<g><title>{escape(name)}</title><rect x="{left:.1f}" y="{top:.1f}" width="{NODE_WIDTH}" '
-        f'height="{NODE_HEIGHT}" rx="{12 if name.startswith("m") else 5}" '
+        f'<g><title>{escape(name)}</title><rect x="{left:.1f}" y="{y - NODE_HEIGHT / 2:.1f}" '
+        f'width="{right - left:.1f}" height="{NODE_HEIGHT}" rx="{12 if name.startswith("m") else 5}" '
         f'style="fill:{_colour("paper")};stroke:{_colour("ink")};stroke-width:1"/>'
-        + _text(x, y + 4, label, size=11, anchor="middle")
+        + _text((left + right) / 2, y + 4, label, size=11, anchor="middle")
         + "</g>"
     )
 
