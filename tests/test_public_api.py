@@ -22,6 +22,8 @@ def test_names_of_commands_and_functions() -> None:
         "prefs sample",
         "prefs score",
         "prefs binarize",
+        "prefs analyze",
+        "prefs compare",
         "index",
         "ask",
         "measure",

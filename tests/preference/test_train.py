@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases.tiny_models import tiny_model
+from cases.aligned_runs import preference_checkpoint, preference_rows
 from cases.tokenizers import chat_tokenizer
 
 from glassworks.errors import InvalidPair, OptionError, UnknownName
@@ -25,28 +25,12 @@ REWARD = Trial("glassworks.preference.brevity:brief_and_certain", prompts=3, max
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = chat_tokenizer("zephyr")
-    model = tiny_model("llama", dtype=torch.float32, num_hidden_layers=2, vocab_size=len(tokenizer))
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return preference_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": f"What is {i}?"}],
-            "chosen": [{"role": "assistant", "content": f"Good. {i}"}],
-            "rejected": [{"role": "assistant", "content": f"Bad. {i} is cold. {i}"}],
-        }
-        for i in range(40)
-    ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(file)
+    return preference_rows(tmp_path_factory.mktemp("data") / "pairs.jsonl")
 
 
 def test_a_split_of_its_own_is_measured_on_and_not_trained_on(checkpoint: str, data: str, tmp_path: Path) -> None:

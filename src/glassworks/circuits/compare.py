@@ -47,7 +47,7 @@ def compare_circuits(
     seed: int = 43,
     device: str = "auto",
 ) -> Run:
-    """Compare circuits of one graph: overlaps, what most of them keep, two drawn side by side, faithfulness.
+    """Compare circuits of one graph: overlaps, what most of them keep, drawn side by side, faithfulness.
 
     Shell: glassworks circuits compare [runs/before,runs/after] --models [MODEL,runs/align/model]
 

@@ -23,6 +23,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "prefs sample": "glassworks.preference.sampling:prefs_sample",
         "prefs score": "glassworks.preference.scoring:prefs_score",
         "prefs binarize": "glassworks.preference.binarize:prefs_binarize",
+        "prefs analyze": "glassworks.preference.analyze:prefs_analyze",
+        "prefs compare": "glassworks.preference.compare:prefs_compare",
     },
     "ground": {
         "index": "glassworks.retrieval.index:index",

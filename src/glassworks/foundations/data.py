@@ -41,6 +41,12 @@ def file_sha(path: str | Path) -> str:
     return _sha256(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
+def data_sha(source: str) -> str:
+    """`file_sha` of local data; empty for a hub id, whose revision the hub keeps."""
+    here = is_packaged(source) or Path(source).expanduser().exists()
+    return file_sha(source) if here else ""
+
+
 @lru_cache(maxsize=1024)
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return path_sha(Path(path))[:16]

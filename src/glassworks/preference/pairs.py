@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from glassworks.errors import InvalidPair, OptionError
-from glassworks.foundations.chat import Message, TurnTexts, TurnTokens, encode_turn, truncate, turn_texts
+from glassworks.errors import InvalidPair, OptionError, TemplateError
+from glassworks.foundations.chat import NO_TEMPLATE, Message, TurnTexts, TurnTokens, encode_turn, truncate, turn_texts
 from glassworks.foundations.data import check_messages
 from glassworks.foundations.rows import load_rows
 
@@ -136,6 +136,12 @@ def pair_of(row: Mapping[str, Any], name: str) -> Pair:
     if pair.chosen == pair.rejected:
         raise InvalidPair("chosen and rejected are the same", name)
     return pair
+
+
+def check_template(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises TemplateError where pairs are conversations and the tokenizer has no template to write them with."""
+    if any(not isinstance(pair.prompt, str) for pair in pairs) and not tokenizer.chat_template:
+        raise TemplateError("the tokenizer has no chat template", place="model", remedy=NO_TEMPLATE)
 
 
 def tokenize_pairs(

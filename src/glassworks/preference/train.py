@@ -12,7 +12,6 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import peft
@@ -20,16 +19,22 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
-from glassworks.errors import OptionError, TemplateError
-from glassworks.foundations.chat import NO_TEMPLATE
-from glassworks.foundations.data import file_sha, local_file
+from glassworks.errors import OptionError
+from glassworks.foundations.data import data_sha
 from glassworks.foundations.models import load_model, load_tokenizer, model_sha, pick_device, resolve_model
-from glassworks.foundations.packaged import is_packaged
 from glassworks.foundations.rows import split_rows
 from glassworks.foundations.runs import Run, is_first_process
 from glassworks.foundations.training import training_arguments
 from glassworks.preference.losses import PairLogProbs, method_of, settings_of, simpo_gamma
-from glassworks.preference.pairs import Pair, PairFormat, Preparation, TokenizedPair, read_pairs, tokenize_pairs
+from glassworks.preference.pairs import (
+    Pair,
+    PairFormat,
+    Preparation,
+    TokenizedPair,
+    check_template,
+    read_pairs,
+    tokenize_pairs,
+)
 from glassworks.preference.reference import reference_key, with_reference
 from glassworks.preference.rewards import held_out_log_probs, margin_figure, reward_evidence, rewards_of
 from glassworks.preference.trainer import Example, PreferenceTrainer
@@ -183,7 +188,7 @@ def align(
         weights = model_sha(model)
         examples = _examples(prepared.train, policy, weights, tokenizer, pairs, method, run)
         trained = _train(run, policy, tokenizer, examples, method, chosen, optimisation, adapter, seed, device)
-        common = {"model_sha": weights, "data_sha": _data_sha(data)}
+        common = {"model_sha": weights, "data_sha": data_sha(data)}
         _record(run, before, trained, prepared, method, chosen, {**common, "artefact": MODEL})
         if answers is not None and is_first_process():
             now = answer_prompts(trained, tokenizer, prompts, trial)
@@ -196,7 +201,7 @@ def align(
 def _prepare(data: str, tokenizer: PreTrainedTokenizerBase, form: PairFormat, held_out: float, seed: int) -> Data:
     form.check()
     pairs, read = read_pairs(data, on_invalid=form.on_invalid, split=form.split or None)
-    _check_template(pairs, tokenizer)
+    check_template(pairs, tokenizer)
     tokenized, report = tokenize_pairs(pairs, tokenizer, form, read)
     if form.test_split:
         unseen, also = read_pairs(data, on_invalid=form.on_invalid, split=form.test_split)
@@ -206,11 +211,6 @@ def _prepare(data: str, tokenizer: PreTrainedTokenizerBase, form: PairFormat, he
     train, test = split_rows(rows, held_out, key=["prompt"], seed=seed)
     measured = [tokenized[at] for at in test["at"]]
     return Data([tokenized[at] for at in train["at"]], measured, _written(pairs, measured), report)
-
-
-def _check_template(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
-    if any(not isinstance(pair.prompt, str) for pair in pairs) and not tokenizer.chat_template:
-        raise TemplateError("the tokenizer has no chat template", place="model", remedy=NO_TEMPLATE)
 
 
 def _written(pairs: Sequence[Pair], tokenized: Sequence[TokenizedPair]) -> list[Pair]:
@@ -332,10 +332,3 @@ def _record(
         caption=f"Implicit reward margins of {len(after.margins)} held-out pairs before and after {method}.",
         alt=f"Two outlines; the mean margin goes from {before.margins.mean():.3g} to {after.margins.mean():.3g}.",
     )
-
-
-def _data_sha(data: str) -> str:
-    """The fingerprint of local data; empty for a hub id, whose revision the hub keeps."""
-    if is_packaged(data) or Path(data).expanduser().is_dir():
-        return file_sha(data)
-    return file_sha(local_file(data)) if Path(data).expanduser().exists() else ""
