@@ -5,6 +5,7 @@ import torch
 from cases.tiny_models import FAMILIES, random_tokens, tiny_model
 
 from glassworks.circuits.ablation_sweep import ablation_sweep, naive_sweep
+from glassworks.circuits.export_subnetwork import masked_model
 from glassworks.circuits.head_masks import gated
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import collect_means
@@ -37,6 +38,20 @@ def test_equal_to_one_forward_pass_an_ablation(family: str) -> None:
         torch.testing.assert_close(found[name][kept], expected[name][kept], rtol=0, atol=1e-10)
     assert not torch.allclose(found["a2.h3"][kept], plain[kept])
     assert all("forward" not in vars(module) for module in parts.model.modules())
+
+
+@pytest.mark.parametrize("family", ["bert_classifier", "llama"])
+def test_equal_to_models_whose_weights_were_zeroed(family: str) -> None:
+    """What a feature ablation over the vector of gates measures, by another way: no gate and no hook."""
+    parts = anatomy(tiny_model(family, pad_token_id=0), check=False)
+    with gated(parts, ablation="zero") as gates, torch.no_grad():
+        found = ablation_sweep(gates, batch(), FULL, FULL.names())
+    kept = batch()["attention_mask"].bool() if found[""].ndim == 3 else slice(None)
+    for name in FULL.names():
+        without = masked_model(parts, FULL - UnitMask.from_names([name], 3, 4))
+        with torch.no_grad():
+            expected = without(**batch()).logits
+        torch.testing.assert_close(found[name][kept], expected[kept], rtol=0, atol=1e-10)
 
 
 def test_faults() -> None:
