@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from cases.sentence_encoders import write_encoder
 
 from glassworks.errors import OptionError, UnknownName
 from glassworks.foundations.generation import Sampling
@@ -30,11 +31,24 @@ def test_delivery() -> None:
         assert found[0].document_id == "hostile-pia-0-q0"
 
 
+def test_white_box_prefixes_are_made_for_the_encoder(tmp_path: Path) -> None:
+    encoder = str(write_encoder(tmp_path))
+    asked = RobustQuestion("c", "the cat sat on a blue mat", ("x",), "moon", QUESTIONS[0].passages)
+    found = deliver([asked], Attacks("hotflip,poison", 1), 6, 0, encoder=encoder)
+    flipped, plain = found["hotflip"]["c"][-1], found["poison"]["c"][-1]
+    assert flipped.text.endswith(plain.text)
+    assert len(flipped.text) > len(plain.text)
+    assert flipped.document_id.startswith("hostile-")
+
+
 def test_attacks_are_checked() -> None:
     with pytest.raises(UnknownName, match="poison"):
         Attacks("posion").check()
     with pytest.raises(OptionError, match="count"):
         Attacks(count=0).check()
+    for encoder in (None, "hashing:64"):
+        with pytest.raises(OptionError, match="sentence encoder"):
+            Attacks("hotflip").check(encoder)
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:

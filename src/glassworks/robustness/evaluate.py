@@ -60,14 +60,15 @@ def certify(
         attacks: Attacks that are tried.
         study: Which questions are used, and how far certificates go.
         retriever: How a store's passages are found: by words, by an encoder, by both, or by words re-ordered.
-        encoder: Sentence encoder; needed by every retriever but lexical, and to poison a store that holds vectors.
+        encoder: Sentence encoder; needed by every retriever but lexical, by hotflip, and to poison a store that
+            holds vectors.
         device: Where the model runs: auto, cpu or cuda.
     """
     arguments = dict(locals())
     with Run.start(out, certify, arguments) as run:
         templates = check_defence(robust, defence, model, None)
         study.check(defence.k)
-        attacks.check()
+        attacks.check(encoder)
         asked = open_study(questions, store, study, defence.k, retriever, encoder, defence.characters)
         delivered = _delivered(run.path / COPY, asked, attacks, defence.k, study.seed, retriever, encoder)
         reading = open_reading(model, defence, templates, ledger=run.path / LEDGER, device=device)
@@ -172,9 +173,9 @@ def _delivered(
 ) -> Delivered:
     """What is read under each attack; where documents are added, they are added to a copy of the corpus."""
     if attacks.delivery != "corpus":
-        return deliver(asked.questions, attacks, k, seed)
+        return deliver(asked.questions, attacks, k, seed, encoder=encoder)
     with poisoned_copy(copy, asked.corpus, retriever, encoder) as corpus:
-        return deliver(asked.questions, attacks, k, seed, corpus)
+        return deliver(asked.questions, attacks, k, seed, corpus, encoder)
 
 
 def _setting(where: str, method: str, defence: Defence, attacks: Attacks, study: Study) -> str:

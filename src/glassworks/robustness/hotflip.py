@@ -9,6 +9,7 @@ and a text. Out: the text with its prefix. Stands apart, since its imports take 
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,8 @@ def hotflip(
     seed: int = 0,
 ) -> Flipped:
     """The text with a prefix that raises its dot score for the question. encoder: a model or its name."""
-    model = encoder if isinstance(encoder, SentenceTransformer) else SentenceTransformer(str(resolve_model(encoder)))
+    model = encoder if isinstance(encoder, SentenceTransformer) else _opened(encoder)
+    max_tokens = min(max_tokens, model.max_seq_length or max_tokens)
     attack = _Attack(model, question, text, max_tokens)
     draw = random.Random(seed)
     prefix = attack.tokens(question)[: max_tokens // 2]
@@ -54,12 +56,20 @@ def hotflip(
         at = draw.randrange(len(prefix))
         gains = attack.gains(prefix, at)
         gains[attack.special] = -torch.inf
-        tried = [[*prefix[:at], int(token), *prefix[at + 1 :]] for token in gains.topk(candidates).indices]
+        tried = [
+            [*prefix[:at], int(token), *prefix[at + 1 :]]
+            for token in gains.topk(min(candidates, len(gains) - len(attack.special))).indices
+        ]
         scores = attack.scores(tried)
         winner = max(range(len(tried)), key=lambda number: scores[number])
         if scores[winner] > best:
             best, prefix = scores[winner], tried[winner]
     return Flipped(attack.text(prefix), before, best)
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str) -> SentenceTransformer:
+    return SentenceTransformer(str(resolve_model(name)))
 
 
 class _Attack:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from glassworks.errors import OptionError, UnknownName
 from glassworks.foundations.files import write_text
+from glassworks.retrieval.encoders import HASHING
 from glassworks.retrieval.passages import Document, Passage
 from glassworks.robustness.aggregators import Aggregator, certify_answer
 from glassworks.robustness.attacks import ATTACKS, HOSTILE, Position, hostile_passages, insert, overwrite
@@ -28,6 +30,9 @@ from glassworks.robustness.prompts import choices_text
 from glassworks.robustness.question_sets import RobustQuestion
 
 TRIALS = "trials.jsonl"
+HOTFLIP = "hotflip"
+# By name, since sentence-transformers takes seconds to import.
+_HOTFLIP = ("glassworks.robustness.hotflip", "hotflip")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Attacks:
     """What is tried, and where it lands.
 
     Args:
-        names: pia, poison, poisonedrag, refusal, template, flood or blank; several by commas.
+        names: pia, poison, poisonedrag, refusal, template, flood, blank, or hotflip (minutes a question, needs an
+            encoder); several by commas.
         count: Hostile passages a question.
         delivery: Insert into the retrieved list, overwrite places in it, or add to the corpus and retrieve again.
         position: Where in the list: last, first or random.
@@ -51,13 +57,16 @@ class Attacks:
         """The names one by one."""
         return [name.strip() for name in self.names.split(",") if name.strip()]
 
-    def check(self) -> None:
-        """Raise UnknownName for an attack, or OptionError for a count below 1."""
+    def check(self, encoder: str | None = None) -> None:
+        """Raise UnknownName for an attack, OptionError for a count below 1, or where hotflip has no encoder."""
         for name in self.listed:
-            if name not in ATTACKS:
-                raise UnknownName("attack", name, ATTACKS, place="attacks.names")
+            if name not in ATTACKS and name != HOTFLIP:
+                raise UnknownName("attack", name, (*ATTACKS, HOTFLIP), place="attacks.names")
         if self.count < 1:
             raise OptionError(f"expected at least 1, received {self.count}", place="attacks.count")
+        if HOTFLIP in self.listed and (encoder is None or encoder.startswith(HASHING)):
+            problem = "hotflip follows the gradient of a sentence encoder"
+            raise OptionError(problem, place="encoder", remedy="Name one, such as packaged:minilm.")
 
 
 @dataclass(frozen=True)
@@ -109,16 +118,17 @@ Delivered = Mapping[str, Mapping[str, Sequence[Passage]]]
 
 
 def deliver(
-    questions: Sequence[RobustQuestion], attacks: Attacks, k: int, seed: int, corpus: PoisonedCorpus | None = None
-) -> Delivered:
+    questions: Sequence[RobustQuestion], attacks: Attacks, k: int, seed: int, corpus: PoisonedCorpus | None = None,
+    encoder: str | None = None,
+) -> Delivered:  # fmt: skip
     """Attack -> question id -> the passages that are read under it.
 
     corpus: for delivery "corpus": the hostile documents of all questions are added to it and each question is asked
-    anew, so they compete by score. Otherwise they are put into the list that was retrieved.
+    anew, so they compete by score. Otherwise they are put into the list that was retrieved. encoder: for hotflip.
     """
     found: dict[str, Mapping[str, Sequence[Passage]]] = {}
     for name in attacks.listed:
-        hostile = {q.id: hostile_passages(name, q.text, q.target, attacks.count, f"-{q.id}") for q in questions}
+        hostile = {q.id: _hostile(name, q, attacks.count, encoder) for q in questions}
         if corpus is not None:
             added = {id_: [Document(p.document_id, p.text) for p in own] for id_, own in hostile.items()}
             found[name] = corpus.retrieve({q.id: q.text for q in questions}, added, k)
@@ -128,6 +138,17 @@ def deliver(
             q.id: place(q.passages[:k], hostile[q.id], k=k, position=attacks.position, seed=seed) for q in questions
         }
     return found
+
+
+def _hostile(name: str, question: RobustQuestion, count: int, encoder: str | None) -> list[Passage]:
+    tag = f"-{question.id}"
+    if name != HOTFLIP:
+        return hostile_passages(name, question.text, question.target, count, tag)
+    module, attribute = _HOTFLIP
+    flip = getattr(import_module(module), attribute)
+    made = hostile_passages("poison", question.text, question.target, count, tag)
+    texts = [flip(encoder, question.text, passage.text, seed=number).text for number, passage in enumerate(made)]
+    return [Passage(passage.id, passage.document_id, text) for passage, text in zip(made, texts, strict=True)]
 
 
 def run_trials(
