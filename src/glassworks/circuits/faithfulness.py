@@ -66,16 +66,19 @@ def faithfulness_curve(
         raise OptionError("the circuit has no scores to rank its edges by", place="circuit")
     ones = problem.masked.ones()
 
-    def metric(gates: Tensor) -> tuple[float, float]:
+    def metric(gates: Tensor | None) -> tuple[float, float]:
         figures = measure_circuit(problem, gates, batch_size=batch_size)
         return float(figures["logit_diff"].mean()), float(figures["kl"].mean())
 
-    full, empty = metric(ones)[0], metric(0 * ones)[0]
+    full, empty = metric(None)[0], metric(0 * ones)[0]
     if full == empty:
         raise OptionError("the full model does no better than the empty circuit", place="data")
     points = []
     for share in shares:
         count = int(share * circuit.graph.n_edges)
+        if count == circuit.graph.n_edges:
+            points.append(CurvePoint(share, count, 1.0, 0.0))
+            continue
         part = Circuit.from_scores(circuit.graph, circuit.scores, count)
         value, kl = metric((part.prune_dead() if problem.ablation == "interchange" else part).kept.to(ones))
         points.append(CurvePoint(share, count, (value - empty) / (full - empty), kl))
