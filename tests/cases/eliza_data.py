@@ -29,6 +29,6 @@ def data_folder() -> str:
 @cache
 def compiled_folder(mechanism: str) -> str:
     """The model folder of the data's script, counting or tracing."""
-    options = Options("count", "counter", 192, 16) if mechanism == "count" else Options("trace", "trace", 192, 16)
+    options = Options(max_len=192, max_count=16) if mechanism == "count" else Options("trace", "trace", max_len=192, max_count=16)
     run = eliza_compile(f"{data_folder()}/script.csv", str(Path(mkdtemp()) / mechanism), options, conversations=1)
     return str(run.path / "model")

@@ -26,6 +26,7 @@ def test_a_wrong_reply_is_seen() -> None:
     end = example.tokens.index(".", example.tokens.index("E"))
     broken = (*example.tokens[:end], "q", *example.tokens[end:])
     scores = list(turn_scores(model, tokenizer, Example(broken, example.kinds)))
+    assert scores[0].loss > 1
     assert not scores[0].right
     assert scores[0].prefix
 
@@ -35,7 +36,7 @@ def test_a_wrong_reply_is_seen() -> None:
     ("trace", "cycling", "cycling_increment"), ("trace", "memory_queue", "memory_queue_decrement"),
 ])  # fmt: skip
 def test_positive_controls(mechanism: str, edit: str, metric: str, tmp_path: Path) -> None:
-    run = eliza_counterfactual(compiled_folder(mechanism), data_folder(), str(tmp_path / "run"), edit)  # type: ignore[arg-type]
+    run = eliza_counterfactual(compiled_folder(mechanism), data_folder(), str(tmp_path / "run"), edit, limit=24)  # type: ignore[arg-type]
     figures = {item.metric: item for item in run.evidence}
     assert {name: item.value for name, item in figures.items()} == {name: float(name == metric) for name in figures}
     assert (figures[metric].n or 0) >= 3

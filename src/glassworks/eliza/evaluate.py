@@ -1,7 +1,7 @@
 """Verbs `eliza evaluate` and `eliza counterfactual`: does a model reply as the script does, and by which mechanism?
 
 Friedman et al. 2025 (arXiv 2407.10949), sections 4 and 5. Teacher-forced: a turn is right if every reply token from
-behind E to `.` is the most likely one; its prefix, if the first two are. By type of turn, with intervals. Edited
+behind E to `.` is the most likely one; its prefix, if the first two are. By type of turn and hardness. Edited
 transcripts tell counting from tracing; compiled models answer 100 % one way, which makes them positive controls.
 """
 
@@ -13,26 +13,33 @@ from typing import Any, NamedTuple, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from glassworks.eliza.breakdown import hardness, shares
 from glassworks.eliza.counterfactuals import Edit, EditType, edits
-from glassworks.eliza.dataset import Example, read_folder_script, read_split, turns_of
+from glassworks.eliza.dataset import Example
 from glassworks.eliza.interpreter import split_turns
 from glassworks.eliza.script import ELIZA, END, START
+from glassworks.eliza.trial import Trial, open_trial
 from glassworks.errors import MalformedRecord, OptionError
-from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
-from glassworks.foundations.models import load_model, load_tokenizer, model_sha
+from glassworks.foundations.files import write_json
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import proportion
 
 PREFIX = 2
+BREAKDOWN = "breakdown.json"
 
 
 class Score(NamedTuple):
-    """One turn: its official type, whether all of the reply and its first two tokens are right."""
+    """One turn: its official type, whether all of the reply and its first two tokens are right, its summed loss.
+
+    loss: nats over the `tokens` of the reply.
+    """
 
     kind: str
     right: bool
     prefix: bool
+    loss: float
+    tokens: int
 
 
 def eliza_evaluate(
@@ -44,12 +51,12 @@ def eliza_evaluate(
     free_running: int = 0,
     device: str = "auto",
 ) -> Run:
-    """Measure how often a model replies as the script does, by type of turn.
+    """Measure how often a model replies as the script does, by type of turn and by what makes a turn hard.
 
     Args:
         model: Folder of a trained or compiled model.
         data: Folder of `eliza generate` or of the official generator.
-        out: The run folder.
+        out: The run folder; breakdown.json in it has shares by copied tokens and groups, queue and distance.
         split: Which split: test, validation or train.
         limit: Conversations that are measured.
         free_running: Conversations that the model also holds on top of its own replies.
@@ -57,29 +64,45 @@ def eliza_evaluate(
     """
     arguments = dict(locals())
     with Run.start(out, eliza_evaluate, arguments) as run:
-        examples = read_split(data, split, limit)
-        loaded, tokenizer = load_model(model, device=device), load_tokenizer(model)
-        scores = [score for example in examples for score in turn_scores(loaded, tokenizer, example)]
-        sha, weights = file_sha(f"{data}/{split}.csv"), model_sha(model)
-        for kind in ["all", *sorted({score.kind for score in scores})]:
-            chosen = [score for score in scores if kind in ("all", score.kind)]
-            for metric, name in (("right", "turn"), ("prefix", "prefix")):
-                share = proportion(sum(getattr(score, metric) for score in chosen), len(chosen))
-                claim = f"Share of turns with the right {'reply' if name == 'turn' else 'first two tokens'}: {kind}"
-                run.record(
-                    Evidence("eliza", claim, f"{name}_accuracy_{kind}", share.value, better="higher", n=len(chosen),
-                             interval=share.interval, setting=f"{split}, teacher-forced", data_sha=sha,
-                             model_sha=weights)
-                )  # fmt: skip
+        trial = open_trial(model, data, split, limit, device)
+        by_turn = [list(turn_scores(trial.model, trial.tokenizer, example)) for example in trial.examples]
+        run.record(*_score_claims(trial, [score for scores in by_turn for score in scores], split))
+        rows = [
+            (turn, score.right)
+            for turns, scores in zip(trial.conversations, by_turn, strict=True)
+            for turn, score in zip(hardness(turns, trial.script.memory), scores, strict=True)
+        ]
+        write_json(run.path / BREAKDOWN, shares(rows))
         if free_running:
-            own = [right for example in examples[:free_running] for right in free_turns(loaded, tokenizer, example)]
+            chosen = trial.examples[:free_running]
+            own = [right for example in chosen for right in free_turns(trial.model, trial.tokenizer, example)]
             share = proportion(sum(own), len(own))
+            claim = "Share of turns with the right reply, on top of the model's own replies"
             run.record(
-                Evidence("eliza", "Share of turns with the right reply, on top of the model's own replies",
-                         "free_turn_accuracy", share.value, better="higher", n=len(own), interval=share.interval,
-                         setting=f"{split}, greedy", data_sha=sha, model_sha=weights)
+                trial.stamp(Evidence("eliza", claim, "free_turn_accuracy", share.value, better="higher", n=len(own),
+                                     interval=share.interval, setting=f"{split}, greedy"))
             )  # fmt: skip
     return run
+
+
+def _score_claims(trial: Trial, scores: Sequence[Score], split: str) -> Iterator[Evidence]:
+    """Accuracy of turns and of prefixes, and loss, by type of turn."""
+    setting = f"{split}, teacher-forced"
+    for kind in ["all", *sorted({score.kind for score in scores})]:
+        chosen = [score for score in scores if kind in ("all", score.kind)]
+        for metric, name in (("right", "turn"), ("prefix", "prefix")):
+            share = proportion(sum(getattr(score, metric) for score in chosen), len(chosen))
+            claim = f"Share of turns with the right {'reply' if name == 'turn' else 'first two tokens'}: {kind}"
+            yield trial.stamp(
+                Evidence("eliza", claim, f"{name}_accuracy_{kind}", share.value, better="higher", n=len(chosen),
+                         interval=share.interval, setting=setting, artefact=BREAKDOWN)
+            )  # fmt: skip
+        tokens = sum(score.tokens for score in chosen)
+        loss = sum(score.loss for score in chosen) / tokens
+        yield trial.stamp(
+            Evidence("eliza", f"Loss on reply tokens: {kind}", f"loss_{kind}", loss, "nats", "lower", n=tokens,
+                     setting=setting)
+        )  # fmt: skip
 
 
 @torch.no_grad()
@@ -115,12 +138,14 @@ def turn_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam
     ids = torch.tensor([tokenizer.convert_tokens_to_ids(list(example.tokens))], device=model.device)
     if ids.shape[1] > _context(model):
         raise OptionError(f"a conversation of {ids.shape[1]} tokens, the model reads {_context(model)}", place="data")
-    hits = (model(input_ids=ids).logits[0, :-1].argmax(-1) == ids[0, 1:]).tolist()
+    logits = model(input_ids=ids).logits[0, :-1]
+    hits = (logits.argmax(-1) == ids[0, 1:]).tolist()
+    losses = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
     starts = [at for at, token in enumerate(example.tokens) if token == ELIZA]
     for kind, start in zip(example.kinds, starts, strict=True):
         end = example.tokens.index(END, start)
         reply = hits[start:end]
-        yield Score(kind, all(reply), all(reply[:PREFIX]))
+        yield Score(kind, all(reply), all(reply[:PREFIX]), sum(losses[start:end]), len(reply))
 
 
 def eliza_counterfactual(
@@ -147,22 +172,19 @@ def eliza_counterfactual(
     """
     arguments = dict(locals())
     with Run.start(out, eliza_counterfactual, arguments) as run:
-        script = read_folder_script(data)
-        conversations = [turns_of(script, example) for example in read_split(data, split, limit)]
-        made = edits(script, conversations, edit_type, seed)
+        trial = open_trial(model, data, split, limit, device)
+        made = edits(trial.script, trial.conversations, edit_type, seed)
         if not made:
-            raise MalformedRecord(f"no conversation allows a {edit_type} edit", place=f"{data}/{split}.csv")
-        loaded, tokenizer = load_model(model, device=device), load_tokenizer(model)
-        outcomes = [outcome(loaded, tokenizer, edit) for edit in made]
+            raise MalformedRecord(f"no conversation allows a {edit_type} edit", place=trial.file)
+        outcomes = [outcome(trial.model, trial.tokenizer, edit) for edit in made]
         follows = "increment" if edit_type == "cycling" else "decrement"
         for name, claim in (("same", "as if nothing were edited (counting)"), ("other", f"by {follows} (tracing)"),
                             ("neither", "in neither way")):  # fmt: skip
             share = proportion(outcomes.count(name), len(outcomes))
             metric = f"{edit_type}_{follows if name == 'other' else name}"
             run.record(
-                Evidence("eliza", f"Edited transcripts that the model continues {claim}", metric, share.value,
-                         interval=share.interval, n=len(outcomes), seed=seed, setting=split,
-                         data_sha=file_sha(f"{data}/{split}.csv"), model_sha=model_sha(model))
+                trial.stamp(Evidence("eliza", f"Edited transcripts that the model continues {claim}", metric,
+                                     share.value, interval=share.interval, n=len(outcomes), seed=seed, setting=split))
             )  # fmt: skip
     return run
 

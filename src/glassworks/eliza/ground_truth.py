@@ -81,12 +81,17 @@ class Run(NamedTuple):
 
 @torch.no_grad()
 def run_without(
-    model: CompiledElizaForCausalLM, input_ids: Tensor, removed: Removed = (), begun: Run | None = None
+    model: CompiledElizaForCausalLM,
+    input_ids: Tensor,
+    removed: Removed = (),
+    begun: Run | None = None,
+    instead: Run | None = None,
 ) -> Run:
     """A pass of the model in which each removed edge's reader reads the stream less the writer's write.
 
     input_ids [batch, seq], no padding. Writers are numbered as in `graph_of`. Counts are not checked. begun: a pass
-    without removed edges, to take what comes before the first reader from.
+    without removed edges, to take what comes before the first reader from. instead: a pass on other ids of the same
+    shape, whose writes removed edges carry (interchange); without it they carry zeros.
     """
     heads, size = model.config.num_attention_heads, input_ids.shape[1]
     by_reader: dict[Node, list[int]] = {}
@@ -103,8 +108,9 @@ def run_without(
     mask = torch.full((size, size), -torch.inf, dtype=stream.dtype).triu(1)
 
     def less(reader: Node) -> Tensor:
-        cut: Tensor = stream - torch.stack([writes[number] for number in by_reader[reader]]).sum(dim=0)
-        return cut
+        numbers = by_reader[reader]
+        cut: Tensor = stream - torch.stack([writes[number] for number in numbers]).sum(dim=0)
+        return cut if instead is None else cut + torch.stack([instead.writes[number] for number in numbers]).sum(dim=0)
 
     for layer, block in list(enumerate(model.model.layers))[start:]:
         attention = block.attention

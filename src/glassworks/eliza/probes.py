@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from glassworks.eliza.dataset import Example, read_folder_script, read_split, turns_of
+from glassworks.eliza.dataset import Example, turns_of
 from glassworks.eliza.script import ELIZA, Script, Token, captures, match
+from glassworks.eliza.trial import open_trial
 from glassworks.errors import MalformedRecord
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.attention import project
-from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
-from glassworks.foundations.models import load_model, load_tokenizer, model_sha
 from glassworks.foundations.parts import Anatomy
 from glassworks.foundations.recompose import normed, streams, trace
 from glassworks.foundations.runs import Run
@@ -68,22 +67,21 @@ def eliza_probe(
     """
     arguments = dict(locals())
     with Run.start(out, eliza_probe, arguments) as run:
-        script, examples = read_folder_script(data), read_split(data, split, limit)
-        loaded, tokenizer = load_model(model, device=device), load_tokenizer(model)
-        pools, head = collect(anatomy(loaded), tokenizer, script, examples)
+        trial = open_trial(model, data, split, limit, device)
+        pools, head = collect(anatomy(trial.model), trial.tokenizer, trial.script, trial.examples)
         for n in WINDOWS:
             content, position = scores(pools, head, n)
             if not len(content):
                 continue
             share = proportion(int((position > content).sum()), len(content))
+            claim = f"Copy steps whose query prefers position to content, {n + 1} tokens of context"
+            setting = f"{split}, last layer, head {head}, {len(pools.targets)} copy steps"
             run.record(
-                Evidence("eliza", f"Copy steps whose query prefers position to content, {n + 1} tokens of context",
-                         f"position_preferred_{n}", share.value, n=len(content), interval=share.interval,
-                         setting=f"{split}, last layer, head {head}, {len(pools.targets)} copy steps",
-                         data_sha=file_sha(f"{data}/{split}.csv"), model_sha=model_sha(model))
+                trial.stamp(Evidence("eliza", claim, f"position_preferred_{n}", share.value, n=len(content),
+                                     interval=share.interval, setting=setting))
             )  # fmt: skip
         if not run.evidence:
-            raise MalformedRecord("no copy step has keys of both kinds", place=f"{data}/{split}.csv")
+            raise MalformedRecord("no copy step has keys of both kinds", place=trial.file)
     return run
 
 
