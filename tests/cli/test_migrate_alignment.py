@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from cases.foreign_configs import CONFIGS
 
 from glassworks.cli.migrate import converted, recognise
 from glassworks.errors import OptionError, UnknownName
-from glassworks.preference.losses import settings_of
+from glassworks.preference.losses import PairLogProbs, method_of, settings_of
 
 
 def carried(name: str, devices: int = 1, **changes: Any) -> tuple[dict[str, Any], str]:
@@ -60,8 +61,20 @@ def test_trl_losses() -> None:
     ipo, notes = carried("trl-simpo", loss_type="ipo", **bare)
     assert ipo["settings"] == {"tau": 2.0, "ipo_normalize": True}
     assert "by length" in notes
-    with pytest.raises(OptionError, match="cannot carry loss_type 'hinge'"):
-        carried("trl-simpo", loss_type="hinge")
+    with pytest.raises(OptionError, match="cannot carry loss_type 'exo_pair'"):
+        carried("trl-simpo", loss_type="exo_pair")
+
+
+def test_trl_hinge_is_the_same_loss_but_for_a_factor() -> None:
+    options, notes = carried("trl-simpo", loss_type="hinge", beta=0.2, cpo_alpha=0.5)
+    assert "divided by 0.2" in notes
+    pairs = PairLogProbs(
+        torch.tensor([-5.0, -9.0, -6.0]), torch.tensor([-7.0, -2.0, -30.0]), torch.tensor([2, 3, 4]), torch.ones(3)
+    )
+    nll = -pairs.chosen.sum() / 9
+    expected = torch.relu(1 - 0.2 * (pairs.chosen - pairs.rejected)).mean() + 0.5 * nll
+    mine = method_of(options["method"]).function(pairs, **settings_of(options["method"], options["settings"]))
+    assert 0.2 * mine.losses.mean().item() == pytest.approx(expected.item())
 
 
 def test_llama_factory() -> None:

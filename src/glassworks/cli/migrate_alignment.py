@@ -79,12 +79,14 @@ def from_trl(foreign: Foreign, devices: int) -> None:
         _trl_simpo(foreign)
     elif is_cpo and loss == "sigmoid":
         _cpo(foreign)
+    elif is_cpo and loss == "hinge":
+        _trl_hinge(foreign)
     elif loss in ("sigmoid", "ipo") and not is_cpo:
         _dpo(foreign) if loss == "sigmoid" else _ipo(foreign)
         foreign.note("Taken for TRL's DPOTrainer; its CPO and ORPO trainers have other methods here: cpo, orpo.")
     else:
         raise OptionError(f"cannot carry loss_type '{loss}'", place=foreign.place,
-                          remedy="Carried are simpo, sigmoid and ipo.")  # fmt: skip
+                          remedy="Carried are simpo, sigmoid, ipo and CPO's hinge.")  # fmt: skip
     foreign.set("model", foreign.take("model_name_or_path"))
     _single_dataset(foreign, foreign.take("dataset_name"), foreign.take("dataset_train_split"))
     if test := foreign.take("dataset_test_split"):
@@ -174,6 +176,18 @@ def _trl_simpo(foreign: Foreign) -> None:
         foreign, beta=foreign.number("beta", 0.1), gamma=foreign.number("simpo_gamma", 0.5), sft_weight=weight,
         label_smoothing=foreign.number("label_smoothing", 0.0),
     )  # fmt: skip
+
+
+def _trl_hinge(foreign: Foreign) -> None:
+    """CPO's hinge max(0, 1 - beta (S_w - S_l)) + alpha NLL, which is beta times SLiC-HF's with delta 1 / beta."""
+    beta, alpha = foreign.number("beta", 0.1), foreign.number("cpo_alpha", 1.0)
+    foreign.set("method", "slic")
+    _settings(foreign, delta=1 / beta, nll_weight=alpha / beta)
+    foreign.note(
+        f"CPO's hinge is SLiC-HF with delta 1 / beta; the loss is TRL's divided by {beta:g}. AdamW takes the same "
+        "steps, but max_grad_norm clips gradients of another size."
+    )
+    foreign.ignore(("simpo_gamma",), "it belongs to simpo")
 
 
 def _cpo_alpha(foreign: Foreign) -> Any:
