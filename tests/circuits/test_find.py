@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from cases.tiny_models import tiny_model
 
 from glassworks.circuits.compare import compare_circuits
 from glassworks.circuits.data import toy_circuit_model
 from glassworks.circuits.draw import draw_circuit
+from glassworks.circuits.edge_pruning import EdgePruning, train
 from glassworks.circuits.evaluate import evaluate_circuit
-from glassworks.circuits.find import find_circuit
+from glassworks.circuits.find import GraphOptions, find_circuit, load_masked
+from glassworks.circuits.pairs import Pair, PairSet
+from glassworks.circuits.problem import Problem
 from glassworks.errors import OptionError
 from glassworks.foundations.circuit_files import read_circuit, read_eap
 
@@ -44,3 +49,14 @@ def test_sparsity_of_1_is_refused_before_the_model_is_looked_for(tmp_path: Path)
     with pytest.raises(OptionError, match="sparsity"):
         find_circuit("no-such-model", out=str(tmp_path / "x"), sparsity=1.0)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_model_in_bfloat16_has_gates_in_float32(tmp_path: Path) -> None:
+    tiny_model("llama", dtype=torch.float32).save_pretrained(tmp_path / "model")
+    masked = load_masked(str(tmp_path / "model"), GraphOptions(dtype="bfloat16"), "cpu")
+    assert masked.dtype == torch.bfloat16
+    pair = Pair(tuple(range(3, 9)), (3, *range(14, 19)), 6, (5,), (9,))
+    problem = Problem(masked, PairSet("one", (pair,)))
+    trained = train(problem, EdgePruning(steps=3, lr_warmup_steps=1, initial=1.0), target=0.5)
+    assert trained.edges.dtype == masked.ones().dtype == torch.float32
+    assert bool(torch.isfinite(trained.edges).all())

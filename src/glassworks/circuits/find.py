@@ -45,17 +45,19 @@ SHOWN = 24
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """Which graph is searched; sparsities of two graphs do not compare.
+    """Which graph is searched, and how it is computed; sparsities of two graphs do not compare.
 
     Args:
         embeddings: Embedding writers: 1, 2 (tokens and positions apart) or 0 (always read, not counted).
         ungrouped: One key and value reader a query head where the model groups them.
         checkpointing: Compute activations twice instead of keeping them.
+        dtype: Precision of the model; auto: as it is stored. Gates and their sums are float32 in any.
     """
 
     embeddings: int = 1
     ungrouped: bool = False
     checkpointing: bool = False
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,9 @@ def task_pairs(
     return training.take(0, options.train), training.take(options.train, options.train + options.test)
 
 
-def load_masked(
-    model: str, graph: GraphOptions, device: str, dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-) -> MaskedModel:
+def load_masked(model: str, graph: GraphOptions, device: str) -> MaskedModel:
     """The gated model. Raises the errors of loading, and UnsupportedArchitecture."""
-    loaded = load_model(model, device=device, dtype=dtype)
+    loaded = load_model(model, device=device, dtype=graph.dtype)
     return MaskedModel(
         loaded, embeddings=graph.embeddings, ungrouped=graph.ungrouped, checkpointing=graph.checkpointing
     )
