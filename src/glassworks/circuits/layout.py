@@ -17,7 +17,7 @@ from typing import NamedTuple
 from glassworks.foundations.graph import FINAL_READER, Edge
 
 NODE_WIDTH, NODE_HEIGHT, GAP, ROW, HALF_ROW = 52, 24, 16, 62, 42
-MARGIN, LABEL = 20, 64
+MARGIN, LABEL, BESIDE = 20, 64, 40
 WIDE, STEP = 620, 116
 """How wide the rows of heads are spread, and the step between heads at most."""
 SWEEPS = 6
@@ -117,7 +117,7 @@ def _in_pixels(order: dict[tuple[float, str], list[str]], bars: frozenset[str]) 
     step = min(STEP, max(NODE_WIDTH + GAP, WIDE / widest))
     stagger = step / 4 if len(heads) > 1 else 0
     spread = max(widest * step, 2 * STEP) + 2 * stagger
-    width = LABEL + spread + MARGIN + (NODE_WIDTH + GAP if mlps else 0)
+    width = LABEL + spread + MARGIN + (NODE_WIDTH + (BESIDE if len(mlps) > 2 else GAP) if mlps else 0)
     centre, column = LABEL + spread / 2, LABEL + spread + NODE_WIDTH / 2
     nodes, rows, y, before = {}, [], 0.0, ""
     for level, ((layer, label), names) in enumerate(order.items()):

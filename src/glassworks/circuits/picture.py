@@ -13,7 +13,18 @@ from typing import NamedTuple
 
 import torch
 
-from glassworks.circuits.layout import LABEL, MARGIN, NODE_HEIGHT, NODE_WIDTH, ROW, Layout, lay_out, links, port_of
+from glassworks.circuits.layout import (
+    BESIDE,
+    LABEL,
+    MARGIN,
+    NODE_HEIGHT,
+    NODE_WIDTH,
+    ROW,
+    Layout,
+    lay_out,
+    links,
+    port_of,
+)
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.graph import Edge
 from glassworks.report.svg import FONT, THEME, theme_css
@@ -23,6 +34,8 @@ PORT_SHIFT = {"q": -0.32, "k": 0.0, "v": 0.32, "mlp": 0.0, "output": 0.0}
 TITLE = 34
 THIN, THICK = 0.8, 4.0
 FEW, FADED = 40, 150
+MOST_BOW = 4 / 3 * (NODE_WIDTH / 2 + BESIDE)
+"""How far aside a curve is pulled: three quarters of it are seen."""
 
 
 def circuit_svg(circuit: Circuit, *, caption: str, alt: str) -> str:
@@ -142,7 +155,8 @@ def _line(layout: Layout, edge: Edge, writer: str, node: str) -> _Line:
     y1, y2 = y1 - NODE_HEIGHT / 2, y2 + NODE_HEIGHT / 2
     bend = max(18.0, 0.45 * (y1 - y2))
     # Between MLPs that are not neighbours: around those in between.
-    bow = NODE_WIDTH * 0.8 if x1 == x2 and y1 - y2 > 2 * ROW and not {writer, node} & layout.bars else 0
+    around = x1 == x2 and y1 - y2 > 2 * ROW and not {writer, node} & layout.bars
+    bow = min(MOST_BOW, NODE_WIDTH * 0.75 + 0.07 * (y1 - y2)) if around else 0
     path = f"M{x1:.1f} {y1:.1f}C{x1 + bow:.1f} {y1 - bend:.1f} {x2 + bow:.1f} {y2 + bend:.1f} {x2:.1f} {y2:.1f}"
     return _Line(path, y1 - y2)
 
