@@ -73,7 +73,7 @@ def heuristic_core(masks: Sequence[Tensor], *, draws: int = 10_000, seed: int = 
     return Core(shared, stacked.double().mean(0), chance_size(sizes, total), p_value, len(masks))
 
 
-def chance_size(sizes: Sequence[int], total: int) -> float:
+def chance_size(sizes: Sequence[float], total: int) -> float:
     """Expected size of the intersection of independent random subsets of `total` things: total x prod(size / total)."""
     return total * float(np.prod([size / total for size in sizes]))
 
@@ -123,6 +123,14 @@ def effective_size(full: float, sweep: Mapping[float, float], margin: float = MA
             break
         monotone = sparsity
     return EffectiveSize(100 - max(passing, default=0.0), 100 - monotone)
+
+
+def mean_effective_size(full: float, sweeps: Sequence[Mapping[float, float]], margin: float = MARGIN) -> EffectiveSize:
+    """Mean over seeds of the effective sizes of their sweeps, as the published figure takes it."""
+    sizes = [effective_size(full, sweep, margin) for sweep in sweeps]
+    return EffectiveSize(
+        sum(size.official for size in sizes) / len(sizes), sum(size.monotone for size in sizes) / len(sizes)
+    )
 
 
 def dependence(core: float, core_and_added: float, neither: float, added: float) -> Dependence:

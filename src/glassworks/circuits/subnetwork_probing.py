@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +24,17 @@ from glassworks.circuits.heuristic_core import (
     EffectiveSize,
     core_recall,
     dependence,
-    effective_size,
     heuristic_core,
+    mean_effective_size,
 )
-from glassworks.circuits.sentence_pairs import Case, Encoded, encode, read_cases, read_examples
+from glassworks.circuits.sentence_pairs import Case, Encoded, Example, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, score_cases
 from glassworks.circuits.subnetwork_figures import draw_ablations, draw_effective_sizes
-from glassworks.circuits.subnetwork_runs import check_model, means_of, prepare, subnetworks_of
+from glassworks.circuits.subnetwork_reports import size_claims
+from glassworks.circuits.subnetwork_runs import Prepared, check_model, means_of, prepare, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
-from glassworks.circuits.subnetworks import numbers, score_mask, units_of
+from glassworks.circuits.subnetworks import Scored, numbers, score_mask, units_of
 from glassworks.circuits.unit_means import collect_means
 from glassworks.errors import DataNotFound
 from glassworks.foundations.evidence import Evidence
@@ -66,11 +68,8 @@ def ablate_subnetworks(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    loaded = subnetworks_of(runs)
-    prepared, cases = prepare(model, device), read_cases(evaluation, limit=limit)
+    loaded, cases = subnetworks_of(runs), read_cases(evaluation, limit=limit)
     about = loaded[0][1]
-    check_model(prepared, about)
-    encoded = prepared.encode_cases(cases)
     core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
     full = UnitMask.full(*core.heads.shape)
     every = [name for name in full.names() if not name.endswith("mlp")]
@@ -78,10 +77,11 @@ def ablate_subnetworks(
     for name in units:
         unit_index(name, *core.heads.shape)
     core_mask = UnitMask(core.heads, torch.zeros_like(full.mlps))
-    with (
-        Run.start(out, ablate_subnetworks, arguments) as run,
-        gated(prepared.parts, means_of(runs, about), ablation=about["ablation"]) as gates,
-    ):
+    with Run.start(out, ablate_subnetworks, arguments) as run, ExitStack() as stack:
+        prepared = prepare(model, device)
+        check_model(prepared, about)
+        encoded = prepared.encode_cases(cases)
+        gates = stack.enter_context(gated(prepared.parts, means_of(runs, about), ablation=about["ablation"]))
         swept = sweep_scores(gates, cases, encoded, full, units)
         whole = swept.pop("")
         without = score_mask(gates, full - core_mask, cases, encoded)
@@ -137,45 +137,29 @@ def effective_sizes(
     arguments = dict(locals())
     targets, folders = numbers(sparsity), checkpoint_folders(checkpoints)
     cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
+    every_seed = range(first_seed, first_seed + seeds)
     sizes: dict[str, dict[int, EffectiveSize]] = {"in domain": {}, "out of domain": {}}
     cores: dict[int, Tensor] = {}
     with Run.start(out, effective_sizes, arguments) as run:
         for step, folder in folders.items():
-            prepared = prepare(str(folder), device)
-            encoded = prepared.encode_cases(cases)
-            training = encode(examples, prepared.tokenizer, max_length=prepared.max_length)
-            batches = (training.batch(chosen) for chosen in training.buckets(256))
-            means = collect_means(prepared.parts, batches, data_sha=training.sha)
-            found = search(
-                prepared.parts, training, targets, range(first_seed, first_seed + seeds), config=settings, means=means,
-                folder=run.path / f"states-{step}",
-            )  # fmt: skip
-            with gated(prepared.parts, means) as gates:
-                full = score_mask(gates, None, cases, encoded)
-                scored = [(one.sparsity, score_mask(gates, one.mask, cases, encoded)) for one in found]
-            cores[step] = heuristic_core([one.mask.heads for one in found], draws=1).heads
+            states = run.path / f"states-{step}"
+            found, full = _searched(
+                prepare(str(folder), device), cases, examples, targets, every_seed, settings, states
+            )
+            cores[step] = heuristic_core([one.mask.heads for one, _ in found], draws=1).heads
             for label, domain in (("in domain", "in"), ("out of domain", "out")):
                 if (whole := full.mean(domain)) is not None:
-                    sweep = {
-                        100 * target: sum(s.mean(domain) or 0.0 for t, s in scored if t == target) / seeds
-                        for target in targets
-                    }
-                    sizes[label][step] = effective_size(whole, sweep, margin)
-                    run.log(step=step, domain=domain, full=whole, sweep={f"{k:g}": v for k, v in sweep.items()})
-        last = cores[max(cores)]
-        emergence = {step: core_recall(core, last) for step, core in cores.items()}
-        write_json(run.path / "effective-size.json", {"sizes": {
-            label: {step: size._asdict() for step, size in by_step.items()} for label, by_step in sizes.items()
-        }, "core_recall": emergence})  # fmt: skip
+                    sweeps = [
+                        {100 * one.sparsity: scores.mean(domain) or 0.0 for one, scores in found if one.seed == seed}
+                        for seed in every_seed
+                    ]
+                    sizes[label][step] = mean_effective_size(whole, sweeps, margin)
+                    run.log(step=step, domain=domain, full=whole, sweeps=sweeps)
+        emergence = {step: core_recall(core, cores[max(cores)]) for step, core in cores.items()}
+        table = {label: {step: size._asdict() for step, size in by_step.items()} for label, by_step in sizes.items()}
+        write_json(run.path / "effective-size.json", {"sizes": table, "core_recall": emergence})
         draw_effective_sizes(run.path, sizes)
-        for label, by_step in sizes.items():
-            for step, size in by_step.items():
-                run.record(
-                    Evidence(
-                        SYSTEM, f"Effective size {label} at step {step}", "effective_size", size.official, "% of units",
-                        "none", n=seeds, setting=f"monotone {size.monotone:g} %; margin {100 * margin:g} points",
-                    )
-                )  # fmt: skip
+        run.record(*size_claims(sizes, n=seeds, setting=f"margin {100 * margin:g} points"))
     return run
 
 
@@ -202,13 +186,13 @@ def attention_of_core(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    loaded = subnetworks_of(runs)
-    prepared, cases = prepare(model, device), read_cases(evaluation)
-    check_model(prepared, loaded[0][1])
+    loaded, cases = subnetworks_of(runs), read_cases(evaluation)
     core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
     chosen = [pair for case in cases if case.domain == "in" for pair in case.examples][:pairs]
-    found = attended(prepared.model, prepared.tokenizer, chosen, seed=seed)
     with Run.start(out, attention_of_core, arguments) as run:
+        prepared = prepare(model, device)
+        check_model(prepared, loaded[0][1])
+        found = attended(prepared.model, prepared.tokenizer, chosen, seed=seed)
         table = {name: values.nanmean(0).tolist() for name, values in found._asdict().items()}
         write_json(run.path / "attention.json", {"core": core.names(), **table})
         for name, values in found._asdict().items():
@@ -224,6 +208,24 @@ def attention_of_core(
                         )
                     )  # fmt: skip
     return run
+
+
+def _searched(
+    prepared: Prepared, cases: Sequence[Case], examples: Sequence[Example], targets: Sequence[float],
+    seeds: Sequence[int], settings: SearchConfig, states: Path,
+) -> tuple[Scored, Scores]:  # fmt: skip
+    """Subnetworks of one checkpoint with their scores, and the whole model's."""
+    encoded = prepared.encode_cases(cases)
+    training = encode(examples, prepared.tokenizer, max_length=prepared.max_length)
+    device = prepared.model.device
+    batches = (
+        {name: value.to(device) for name, value in training.batch(chosen).items()} for chosen in training.buckets(256)
+    )
+    means = collect_means(prepared.parts, batches, data_sha=training.sha)
+    found = search(prepared.parts, training, targets, seeds, config=settings, means=means, folder=states)
+    with gated(prepared.parts, means) as gates:
+        full = score_mask(gates, None, cases, encoded)
+        return [(one, score_mask(gates, one.mask, cases, encoded)) for one in found], full
 
 
 def checkpoint_folders(folder: str) -> dict[int, Path]:

@@ -6,17 +6,34 @@ the joint table of two sparsities and overlaps. Official result files are drawn 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from glassworks.circuits.export_subnetwork import masked_model, sliced_model
-from glassworks.circuits.heuristic_core import Core, heuristic_core, jaccard, joint_frequency
-from glassworks.circuits.subnetwork_figures import draw_frequency, draw_joint, draw_sparsity, draw_spread
+from glassworks.circuits.heuristic_core import (
+    Core,
+    EffectiveSize,
+    chance_size,
+    heuristic_core,
+    jaccard,
+    joint_frequency,
+)
+from glassworks.circuits.published_results import effective_sizes_of, read_grid, read_joint_figure, read_steps
+from glassworks.circuits.subnetwork_figures import (
+    draw_effective_sizes,
+    draw_frequency,
+    draw_joint,
+    draw_sparsity,
+    draw_spread,
+)
 from glassworks.circuits.subnetwork_runs import (
     FOLDER,
     METRICS,
+    Accuracies,
     check_model,
     load_subnetwork,
     means_of,
@@ -67,41 +84,93 @@ def core_of_subnetworks(runs: str, out: str = "runs/subnetworks-core", draws: in
     return run
 
 
-def plot_subnetworks(metrics: str, out: str = "runs/subnetworks-plot", in_domain: str = "validation,mnli,qqp") -> Run:
-    """Draw accuracies from a result file of a search or of the official release.
+def plot_subnetworks(
+    metrics: str, out: str = "runs/subnetworks-plot", in_domain: str = "validation,mnli,qqp", whole: str = ""
+) -> Run:
+    """Draw accuracies from a result file of a search or of the official release, or check the release's own figures.
 
     Shell: glassworks subnetworks plot data/eval/mnli-acc_vs_sparsity.json --out runs/plot
 
     Args:
-        metrics: metrics.json, its run folder, or a result file of the official release.
+        metrics: metrics.json, its run folder, a result file of the official release, or its PDF of head frequencies.
         out: folder of the run.
         in_domain: beginnings of the names of cases that are in domain, separated by commas.
+        whole: the whole model's accuracies by step (mnli-acc_over_ft.json); metrics is then by step and sparsity.
     """
     arguments = dict(locals())
     source = Path(metrics) / METRICS if Path(metrics).is_dir() else Path(metrics)
-    table = read_accuracies(source)
     beginnings = tuple(part.strip() for part in in_domain.split(",") if part.strip())
-    cases = list(dict.fromkeys(case for rows in table.values() for row in rows.values() for case in row))
-    inside = [case for case in cases if case.startswith(beginnings)]
-    outside = [case for case in cases if case not in inside]
+    if source.suffix == ".pdf":
+        joint = read_joint_figure(source)
+    elif whole:
+        sizes = _published_sizes(source, whole, beginnings)
+    else:
+        table = read_accuracies(source)
     with Run.start(out, plot_subnetworks, arguments) as run:
-        draw_spread(run.path, table, cases)
-        draw_sparsity(run.path, table, {"in domain": inside, "out of domain": outside})
-        for name, group in (("in domain", inside), ("out of domain", outside)):
-            for sparsity in sorted({s for seed, rows in table.items() if seed != "original" for s in rows}, key=float):
-                means = [
-                    sum(row[case] for case in group if case in row) / len(group)
-                    for seed, rows in table.items()
-                    if seed != "original" and group and (row := rows.get(sparsity))
-                ]
-                if means:
-                    run.record(
-                        Evidence(
-                            SYSTEM, f"Mean accuracy {name} at {sparsity} % sparsity, read from {source.name}",
-                            "read_accuracy", sum(means) / len(means), "share", "higher", n=len(means),
-                        )
-                    )  # fmt: skip
+        if source.suffix == ".pdf":
+            draw_joint(run.path, joint, "the vertical axis", "the horizontal axis")
+            run.record(_joint_claim(joint, source.name))
+        elif whole:
+            draw_effective_sizes(run.path, sizes)
+            run.record(*size_claims(sizes, setting=f"read from {source.name}"))
+        else:
+            _plot_accuracies(run, table, beginnings, source.name)
     return run
+
+
+def size_claims(
+    sizes: Mapping[str, Mapping[int, EffectiveSize]], *, n: int | None = None, setting: str
+) -> list[Evidence]:
+    """Evidence of effective sizes, domain -> step -> size. n: searches a sparsity."""
+    return [
+        Evidence(
+            SYSTEM, f"Effective size {label} at step {step}", "effective_size", size.official, "% of units", "none",
+            n=n, setting=f"monotone {size.monotone:.3g} %; {setting}",
+        )
+        for label, by_step in sizes.items()
+        for step, size in by_step.items()
+    ]  # fmt: skip
+
+
+def _published_sizes(source: Path, whole: str, in_domain: tuple[str, ...]) -> dict[str, dict[int, EffectiveSize]]:
+    grid, steps = read_grid(source), read_steps(whole)
+    cases = list(dict.fromkeys(case for row in steps.values() for case in row))
+    inside = tuple(case for case in cases if case.startswith(in_domain))
+    groups = {"in domain": inside, "out of domain": tuple(case for case in cases if case not in inside)}
+    return {label: effective_sizes_of(grid, steps, group) for label, group in groups.items() if group}
+
+
+def _joint_claim(joint: Tensor, name: str) -> Evidence:
+    """The core in a joint table, against random sets of the same mean sizes."""
+    total = int(joint.sum())
+    kept = [float((axis * torch.arange(len(axis))).sum()) for axis in (joint.sum(1), joint.sum(0))]
+    counts = [len(joint) - 1, joint.shape[1] - 1]
+    sizes = [heads / count for heads, count in zip(kept, counts, strict=True) for _ in range(count)]
+    return Evidence(
+        SYSTEM, "Heads that every published subnetwork keeps (baseline: expected by chance)", "core_heads",
+        int(joint[-1, -1]), "heads", n=sum(counts), baseline=chance_size(sizes, total),
+        setting=f"{total} heads, {int(joint[0, 0])} in no subnetwork; read from {name}",
+    )  # fmt: skip
+
+
+def _plot_accuracies(run: Run, table: Accuracies, in_domain: tuple[str, ...], name: str) -> None:
+    cases = list(dict.fromkeys(case for rows in table.values() for row in rows.values() for case in row))
+    inside = [case for case in cases if case.startswith(in_domain)]
+    groups = {"in domain": inside, "out of domain": [case for case in cases if case not in inside]}
+    draw_spread(run.path, table, cases)
+    draw_sparsity(run.path, table, groups)
+    seeds = [rows for seed, rows in table.items() if seed != "original"]
+    for label, group in groups.items():
+        for sparsity in sorted({sparsity for rows in seeds for sparsity in rows}, key=float):
+            found = [rows[sparsity] for rows in seeds if sparsity in rows] if group else []
+            means = [sum(row[case] for case in group if case in row) / len(group) for row in found]
+            if means:
+                run.record(
+                    Evidence(
+                        SYSTEM, f"Mean accuracy {label} at {sparsity} % sparsity, read from {name}", "read_accuracy",
+                        sum(means) / len(means), "share", "higher", n=len(means),
+                    )
+                )  # fmt: skip
 
 
 def export_subnetwork(
