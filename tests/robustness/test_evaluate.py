@@ -63,6 +63,20 @@ def test_a_poisoned_document_in_a_live_corpus(tmp_path: Path) -> None:
     assert figures(again.path) == found
 
 
+def test_made_up_facts_and_their_poison_among_documents_of_a_store(tmp_path: Path) -> None:
+    store = str(index(str(write_documents(tmp_path / "docs")), str(tmp_path / "index"), "hashing:64").path)
+    run = certify(
+        None, store, "scripted", str(tmp_path / "run"), attacks=Attacks("poisonedrag", delivery="corpus"),
+        study=Study(6, redundancy=4, max_corruption=1), retriever="hybrid", encoder="hashing:64",
+    )  # fmt: skip
+    found = {item.metric: item for item in run.evidence}
+    assert found["redundant_questions"].n == 24
+    assert found["plain_attack_success_poisonedrag"].value > 0.5 > found["attack_success_poisonedrag"].value
+    assert found["certified_accuracy@1"].value > 0.5
+    assert found["certificate_violations"].value == 0
+    assert "hybrid" in found["clean_accuracy"].setting
+
+
 def test_a_method_without_certificate_is_measured_without_one(tmp_path: Path) -> None:
     run = certify("synthetic:10", model="scripted", out=str(tmp_path / "run"), robust="independent-set")
     assert not [metric for metric in figures(run.path) if metric.startswith("certified")]

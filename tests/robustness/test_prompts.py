@@ -62,3 +62,25 @@ def test_a_file_replaces_fields(tmp_path: Path) -> None:
 def test_the_question_can_come_first_and_choices_have_letters() -> None:
     assert open_templates(query_first=True).isolated.startswith("Question:")
     assert choices_text("Which?", ["x", "y"]) == "Which?\nA. x\nB. y\nE. No information found"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_new_tokens: many", "at least 1"), ("max_new_tokens: 0", "at least 1"), ("instruction: 3", "a text"),
+        ("demonstrations: [[a]]", "request, answer"), ("demonstrations: b", "request, answer"),
+        ("abstention: silent", "regular expressions"), ("isolated: 'Question: {question}'", r"\{passages\}"),
+        ("hint: tell", r"\{question\} and \{keywords\}"), ("closed: tell", r"\{question\}"),
+    ],
+)  # fmt: skip
+def test_a_field_of_the_wrong_kind_is_named(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text(text)
+    with pytest.raises(MalformedRecord, match=words):
+        open_templates("short", str(file))
+
+
+def test_patterns_of_abstention_are_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text("abstention: ['^nothing']")
+    assert open_templates("short", str(file)).abstention == ("^nothing",)

@@ -10,15 +10,16 @@ from glassworks.errors import DataNotFound, OptionError
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.index import index
 from glassworks.retrieval.passages import Passage
+from glassworks.robustness.poisoned_corpus import poisoned_copy
 from glassworks.robustness.question_sets import RobustQuestion
-from glassworks.robustness.study import Study, is_live, open_study, redundancy
+from glassworks.robustness.study import Study, ask_again, is_live, open_study, redundancy
 
 
 def test_redundancy_counts_passages_that_hold_an_answer() -> None:
     texts = ("Strelsau is old.", "Zenda.", "In Strelsau.", "Strelsaus")
     passages = tuple(Passage(f"{n}#0", str(n), text) for n, text in enumerate(texts))
     assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages)) == 2
-    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), characters=8) == 1
+    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), characters=9) == 1
 
 
 def test_made_up_questions_are_filtered_and_drawn_by_seed() -> None:
@@ -73,3 +74,17 @@ def test_refusals(tmp_path: Path) -> None:
         open_study("synthetic:4", None, Study(redundancy=10), 10)
     with pytest.raises(DataNotFound):
         open_study(str(tmp_path / "none.json"), None, Study(), 10)
+
+
+def test_made_up_facts_are_planted_in_a_copy_of_a_store(tmp_path: Path) -> None:
+    store = str(index(str(write_documents(tmp_path / "docs")), str(tmp_path / "index")).path)
+    study = Study(limit=3, redundancy=4)
+    asked = open_study(None, store, study, 8)
+    assert len(asked.planted) == 12 * 8
+    with poisoned_copy(tmp_path / "copy", asked.corpus, planted=asked.planted) as corpus:
+        found = ask_again(asked, corpus, study, 8)
+    assert len(found.questions) == 3
+    assert (found.known, found.data_sha) == (12, asked.data_sha)
+    for question in found.questions:
+        assert redundancy(question) >= 4
+        assert len({passage.document_id for passage in question.passages}) > 1  # not only the question's own

@@ -23,7 +23,7 @@ from glassworks.report.figures import FIGURES_FOLDER, Series, curves, save_figur
 from glassworks.retrieval.retrievers import Kind
 from glassworks.robustness.method import SCRIPTED, Defence, Method, check_defence, open_aggregator, open_reading
 from glassworks.robustness.poisoned_corpus import poisoned_copy
-from glassworks.robustness.study import Asked, Study, open_study
+from glassworks.robustness.study import Asked, Study, ask_again, open_study
 from glassworks.robustness.trials import TRIALS, Attacks, Delivered, Trial, deliver, run_trials
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def certify(
     Args:
         questions: synthetic:N, an official .json, a BEIR folder, or JSONL of question and answers asked of a store;
             null: made-up ones.
-        store: Run folder of `index`, or the address of a store; needed by JSONL questions.
+        store: Run folder of `index`, or the address of a store, for JSONL questions; made-up facts are planted in a
+            copy of it.
         model: Who answers, as for `answer`; "scripted" is a reader of rules that every attack fools.
         out: The run folder: trials, samples, figures and evidence.
         robust: How isolated answers are joined: shared keywords, votes, token by token, or the largest agreeing set.
@@ -70,7 +71,7 @@ def certify(
         study.check(defence.k)
         attacks.check(encoder)
         asked = open_study(questions, store, study, defence.k, retriever, encoder, defence.characters)
-        delivered = _delivered(run.path / COPY, asked, attacks, defence.k, study.seed, retriever, encoder)
+        asked, delivered = _delivered(run.path / COPY, asked, attacks, study, defence, retriever, encoder)
         reading = open_reading(model, defence, templates, ledger=run.path / LEDGER, device=device)
         aggregator = open_aggregator(robust, defence)
         budgets = range(study.max_corruption + 1)
@@ -169,13 +170,16 @@ def _share(claim: str, metric: str, hits: Sequence[bool], better: str, baseline:
 
 
 def _delivered(
-    copy: Path, asked: Asked, attacks: Attacks, k: int, seed: int, retriever: Kind, encoder: str | None
-) -> Delivered:
-    """What is read under each attack; where documents are added, they are added to a copy of the corpus."""
-    if attacks.delivery != "corpus":
-        return deliver(asked.questions, attacks, k, seed, encoder=encoder)
-    with poisoned_copy(copy, asked.corpus, retriever, encoder) as corpus:
-        return deliver(asked.questions, attacks, k, seed, corpus, encoder)
+    copy: Path, asked: Asked, attacks: Attacks, study: Study, defence: Defence, retriever: Kind, encoder: str | None
+) -> tuple[Asked, Delivered]:
+    """The questions, and what is read under each attack; documents are added to a copy of the corpus only."""
+    k, adds = defence.k, attacks.delivery == "corpus"
+    if not (adds or asked.planted):
+        return asked, deliver(asked.questions, attacks, k, study.seed, encoder=encoder)
+    with poisoned_copy(copy, asked.corpus, retriever, encoder, asked.planted) as corpus:
+        if asked.planted:
+            asked = ask_again(asked, corpus, study, k, defence.characters)
+        return asked, deliver(asked.questions, attacks, k, study.seed, corpus if adds else None, encoder)
 
 
 def _setting(where: str, method: str, defence: Defence, attacks: Attacks, study: Study) -> str:

@@ -36,13 +36,13 @@ ABSTENTION_PATTERNS = (
 )
 
 
-def abstention(patterns: Sequence[str] = ABSTENTION_PATTERNS) -> Abstains:
+def abstention(patterns: Sequence[str] = ()) -> Abstains:
     """Whether a response says that nothing was found: any of these regular expressions, whatever the case.
 
-    They look at the beginning by default: "I don't Want to Miss a Thing" is an answer.
+    None given: the built-in ones. They look at the beginning: "I don't Want to Miss a Thing" is an answer.
     """
     try:
-        compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+        compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns or ABSTENTION_PATTERNS]
     except re.error as error:
         raise OptionError(f"not a regular expression ({error})", place="abstention") from None
     return lambda text: any(pattern.search(text.replace("’", "'")) for pattern in compiled)

@@ -17,7 +17,7 @@ from glassworks.retrieval.samples import Ledger
 from glassworks.robustness.aggregators import Aggregator, IndependentSetAggregator, KeywordAggregator, VotingAggregator
 from glassworks.robustness.certificate import Threat
 from glassworks.robustness.decoding_reader import DecodingAggregator
-from glassworks.robustness.isolation import Reading, Responder
+from glassworks.robustness.isolation import Reading, Responder, abstention
 from glassworks.robustness.keyword_aggregation import Thresholds
 from glassworks.robustness.keywords import open_extractor
 from glassworks.robustness.prompts import PromptTemplates, open_templates
@@ -42,7 +42,7 @@ class Defence:
         weights: "uniform", or "geometric:0.9" to let better ranks count more, which has no certificate.
         extractor: Keyword: "rules", or "spacy" where spaCy and its English model are installed.
         mode: What is asked for: "short" answers, letters of "choices", or "long" texts.
-        templates: YAML file with prompt texts that replace the built-in ones.
+        templates: YAML file with prompt texts, and patterns of abstention, that replace the built-in ones.
         characters: Longer passages are cut there, each by itself; short ones cost less.
         query_first: Put the question before the passage, so that more of the prompt is computed once.
         batch_invariant: Compute each prompt by itself, so that the certificate is, bit for bit, about what is served.
@@ -97,7 +97,9 @@ def check_defence(method: Method, defence: Defence, model: str, budget: int | No
             "decoding aggregation needs the probabilities of all tokens, which a server does not give",
             place="robust", remedy="Use keyword.",
         )  # fmt: skip
-    return open_templates(defence.mode, defence.templates, query_first=defence.query_first)
+    templates = open_templates(defence.mode, defence.templates, query_first=defence.query_first)
+    abstention(templates.abstention)
+    return templates
 
 
 def open_reading(
@@ -114,4 +116,5 @@ def open_reading(
     stops = ("\n\n",) if opened.chat else ("\n",)
     options = Sampling(templates.max_new_tokens, stop=stops)
     responder = Responder(opened, options, ledger=Ledger(ledger) if ledger else None, fingerprint=fingerprint)
-    return Reading(responder, templates, k=defence.k, groups=defence.groups, characters=defence.characters)
+    abstains = abstention(templates.abstention)
+    return Reading(responder, templates, abstains, k=defence.k, groups=defence.groups, characters=defence.characters)

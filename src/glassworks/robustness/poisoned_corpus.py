@@ -27,6 +27,16 @@ class PoisonedCorpus:
     def __init__(self, store: Datastore, kind: Kind = "lexical", encoder: str | None = None) -> None:
         self.store, self._kind, self._encoder = store, kind, encoder
 
+    def add(self, passages: Sequence[Passage]) -> None:
+        """Store passages, embedded where the store holds vectors."""
+        if not passages:
+            return
+        vectors = None
+        if self.store.settings.dimension:
+            assert self._encoder is not None  # `check_poisonable`
+            vectors = open_encoder(self._encoder).encode_passages([passage.indexed_text for passage in passages])
+        self.store.add(passages, vectors)
+
     def retrieve(
         self, questions: Mapping[str, str], hostile: Mapping[str, Sequence[Document]], k: int
     ) -> dict[str, tuple[Passage, ...]]:
@@ -38,12 +48,7 @@ class PoisonedCorpus:
         owner = {document.id: id_ for id_, own in hostile.items() for document in own}
         cut = Chunking(**self.store.settings.chunking)  # type: ignore[arg-type]
         passages = [passage for own in hostile.values() for document in own for passage in chunk(document, cut)]
-        vectors = None
-        if passages and self.store.settings.dimension:
-            assert self._encoder is not None  # `check_poisonable`
-            vectors = open_encoder(self._encoder).encode_passages([passage.indexed_text for passage in passages])
-        if passages:
-            self.store.add(passages, vectors)
+        self.add(passages)
         retriever = open_retriever(self.store, self._kind, self._encoder)
         hits = retriever.retrieve(list(questions.values()), k + len(passages))
         if passages:
@@ -74,11 +79,12 @@ def check_poisonable(store: Datastore, encoder: str | None) -> None:
 
 @contextmanager
 def poisoned_copy(
-    folder: Path, origin: Datastore | Iterable[Passage], kind: Kind = "lexical", encoder: str | None = None
-) -> Iterator[PoisonedCorpus]:
+    folder: Path, origin: Datastore | Iterable[Passage], kind: Kind = "lexical", encoder: str | None = None,
+    planted: Sequence[Passage] = (),
+) -> Iterator[PoisonedCorpus]:  # fmt: skip
     """A copy, in `folder`, of a store or of loose passages; removed at the end. Equal ids are one passage.
 
-    Raises OptionError as `check_poisonable`.
+    planted: passages that are put into the copy for good. Raises OptionError as `check_poisonable`.
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
@@ -89,6 +95,8 @@ def poisoned_copy(
         else:
             store = Datastore.create(folder, StoreSettings())
             store.add(list({passage.id: passage for passage in origin}.values()))
-        yield PoisonedCorpus(store, kind, encoder)
+        corpus = PoisonedCorpus(store, kind, encoder)
+        corpus.add(planted)
+        yield corpus
     finally:
         shutil.rmtree(folder, ignore_errors=True)

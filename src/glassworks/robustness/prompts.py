@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -24,6 +24,7 @@ from glassworks.retrieval.passages import Passage
 
 Mode = Literal["short", "choices", "long"]
 
+_PLACES = {"isolated": ("question", "passages"), "hint": ("question", "keywords"), "closed": ("question",)}
 _FIELD = re.compile(r"\{(question|passages|keywords)\}")
 
 
@@ -32,7 +33,8 @@ class PromptTemplates:
     """Texts with {question}, {passages} and {keywords}. demonstrations: (request, answer) turns after the instruction.
 
     isolated: about one passage or group, and the plain prompt with all of them. hint: about the kept keywords, without
-    passages. closed: about the question alone.
+    passages. closed: about the question alone. abstention: regular expressions of responses that say nothing was found;
+    none for the built-in ones.
     """
 
     instruction: str
@@ -41,6 +43,7 @@ class PromptTemplates:
     hint: str = "Keywords: {keywords}\nQuestion: {question}"
     closed: str = "Question: {question}"
     max_new_tokens: int = 20
+    abstention: tuple[str, ...] = ()
 
 
 def _short() -> PromptTemplates:
@@ -112,9 +115,27 @@ def _replaced(templates: PromptTemplates, file: Path) -> PromptTemplates:
     for name in found:
         if name not in known:
             raise UnknownName("template field", str(name), known, place=str(file))
-    if "demonstrations" in found:
-        found["demonstrations"] = tuple((str(asked), str(told)) for asked, told in found["demonstrations"])
-    return replace(templates, **found)
+    return replace(templates, **{name: _field(name, value, str(file)) for name, value in found.items()})
+
+
+def _field(name: str, value: Any, place: str) -> Any:
+    """A field's value as the dataclass holds it. Raises MalformedRecord, naming what was expected."""
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
+    expected, holds = "a text", isinstance(value, str)
+    if name == "max_new_tokens":
+        expected, holds = "a number of at least 1", isinstance(value, int) and value >= 1
+    elif name == "abstention":
+        expected, holds, value = "a list of regular expressions", texts, tuple(value) if texts else ()
+    elif name == "demonstrations":
+        expected, holds = "a list of [request, answer]", pairs
+        value = tuple((str(asked), str(told)) for asked, told in value) if pairs else ()
+    elif name in _PLACES and holds:
+        missing = [f"{{{part}}}" for part in _PLACES[name] if f"{{{part}}}" not in value]
+        expected, holds = f"a text with {' and '.join(missing)}", not missing
+    if not holds:
+        raise MalformedRecord(f"'{name}': expected {expected}", place=place)
+    return value
 
 
 def isolated_prompt(

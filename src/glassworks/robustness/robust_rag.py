@@ -24,7 +24,7 @@ Finder = Callable[[str, int], Found]
 class RobustRAG:
     """A reader behind a secure aggregator. retriever: ours, or a function (question, k) -> passages, best first.
 
-    patterns: regular expressions of an abstaining response; None for the built-in ones. groups: see `isolation`.
+    patterns: regular expressions of an abstaining response; None for those of the templates. groups: see `isolation`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RobustRAG:
         self.aggregator: Aggregator = aggregator or KeywordAggregator()
         stops = ("\n\n",) if model.chat else ("\n",)
         responder = Responder(model, Sampling(templates.max_new_tokens, stop=stops))
-        abstains = abstention(patterns) if patterns is not None else abstention()
+        abstains = abstention(templates.abstention if patterns is None else patterns)
         self.reading = Reading(responder, templates, abstains, k, groups)
         self._retriever = retriever
 

@@ -1,6 +1,7 @@
 """Which questions is a defence measured on, with which passages, and what is their corpus? From names to questions.
 
-Made-up questions, the official JSON, a BEIR folder, or JSONL asked of a live store by any of its retrievers. Questions
+Made-up questions, the official JSON, a BEIR folder, or JSONL asked of a live store by any of its retrievers. Made-up
+facts can be planted in a copy of a store, so that any store can be studied without labelled questions. Questions
 of little redundancy can be left out: a defence by agreement needs several passages that say the same, and a study of it
 says how many questions have them. In: options. Out: `Asked`. Knows no model.
 """
@@ -11,7 +12,8 @@ import hashlib
 import json
 import logging
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glassworks.errors import OptionError
@@ -21,6 +23,7 @@ from glassworks.retrieval.grounding import open_filled_store
 from glassworks.retrieval.metrics import contains_answer
 from glassworks.retrieval.passages import Passage
 from glassworks.retrieval.retrievers import Kind, open_retriever
+from glassworks.robustness.poisoned_corpus import PoisonedCorpus
 from glassworks.robustness.question_sets import RobustQuestion, read_beir, read_live, read_official, with_targets
 from glassworks.robustness.synthetic import synthetic_questions
 
@@ -60,6 +63,7 @@ class Study:
 class Asked:
     """Questions with targets. corpus: the store, or every passage there is.
 
+    planted: made-up passages that are still to be put into a copy of the store, from which `ask_again` retrieves.
     known: questions with an answer; redundant: those of them that have the redundancy asked for.
     """
 
@@ -68,6 +72,7 @@ class Asked:
     known: int
     redundant: int
     data_sha: str
+    planted: tuple[Passage, ...] = ()
 
 
 def open_study(
@@ -76,26 +81,41 @@ def open_study(
 ) -> Asked:  # fmt: skip
     """The questions that a study uses, each with its k best passages and an attacker's target.
 
-    questions: null for made-up ones, which any store goes with. characters: how much of a passage is read, and so
-    counts for redundancy.
-
+    questions: null for made-up ones. characters: how much of a passage is read, and so counts for redundancy.
     Raises OptionError where none is left, or where a store is named for questions that bring their own passages.
     """
-    corpus: Datastore | list[Passage]
     if questions is None:
-        logger.warning("no questions are given: made-up ones are asked, of made-up passages")
-        questions, store, retriever = f"{SYNTHETIC}:{4 * study.limit}", None, "lexical"
-    if is_live(questions):
-        if store is None:
+        questions = f"{SYNTHETIC}:{4 * study.limit}"
+        logger.warning("no questions are given: made-up ones are asked")
+    live, made_up = is_live(questions), questions.startswith(f"{SYNTHETIC}:")
+    if not (live or made_up) and store is not None:
+        raise OptionError("these questions bring their own passages", place="store", remedy="Leave it out.")
+    opened = open_filled_store(store) if store is not None else None
+    if live:
+        if opened is None:
             raise OptionError("these questions come without passages", place="store", remedy="Name a store.")
-        corpus = open_filled_store(store)
-        found = read_live(questions, open_retriever(corpus, retriever, encoder), k)
-    else:
-        if store is not None or retriever != "lexical":
-            place = "store" if store is not None else "retriever"
-            raise OptionError("these questions bring their own passages", place=place, remedy="Leave it out.")
-        found = _with_passages(questions, k, study.seed)
-        corpus = [passage for question in found for passage in question.passages]
+        found = read_live(questions, open_retriever(opened, retriever, encoder), k)
+        return _chosen(found, opened, study, characters, _data_sha(questions, opened))
+    if opened is None and retriever != "lexical":
+        raise OptionError("these questions bring their own passages", place="retriever", remedy="Leave it out.")
+    found = _with_passages(questions, k, study.seed)
+    passages = [passage for question in found for passage in question.passages]
+    if opened is None:
+        return _chosen(found, passages, study, characters, _data_sha(questions, passages))
+    return Asked(found, opened, len(found), len(found), _data_sha(questions, opened), tuple(passages))
+
+
+def ask_again(asked: Asked, corpus: PoisonedCorpus, study: Study, k: int, characters: int = 2000) -> Asked:
+    """Made-up questions with the passages that are found for them where theirs are planted."""
+    found = corpus.retrieve({question.id: question.text for question in asked.questions}, {}, k)
+    again = [replace(question, passages=found[question.id]) for question in asked.questions]
+    return _chosen(again, asked.corpus, study, characters, asked.data_sha)
+
+
+def _chosen(
+    found: Sequence[RobustQuestion], corpus: Datastore | list[Passage], study: Study, characters: int, data_sha: str
+) -> Asked:
+    """Questions with an answer and enough redundancy, as many as the study uses, with targets."""
     known = [question for question in found if question.answers]
     kept = [question for question in known if redundancy(question, characters) >= study.redundancy]
     if not kept:
@@ -103,7 +123,7 @@ def open_study(
         raise OptionError("no question is left", place="questions", remedy=remedy)
     drawn = sorted(random.Random(study.seed).sample(range(len(kept)), min(study.limit, len(kept))))
     targeted = with_targets([kept[at] for at in drawn], study.seed, known)
-    return Asked(targeted, corpus, len(known), len(kept), _data_sha(questions, corpus))
+    return Asked(targeted, corpus, len(known), len(kept), data_sha)
 
 
 def is_live(questions: str) -> bool:
@@ -128,10 +148,9 @@ def _with_passages(questions: str, k: int, seed: int) -> list[RobustQuestion]:
 
 
 def _data_sha(questions: str, corpus: Datastore | list[Passage]) -> str:
-    """16 hexadecimal digits over the questions and, where they are asked of a store, its documents; "" if made up."""
-    if questions.startswith(f"{SYNTHETIC}:"):
-        return ""
+    """16 hexadecimal digits over questions and the documents of a store; "" where both are made up."""
+    asked = "" if questions.startswith(f"{SYNTHETIC}:") else file_sha(questions)
     if not isinstance(corpus, Datastore):
-        return file_sha(questions)
+        return asked
     held = json.dumps(sorted(corpus.fingerprints().items()))
-    return hashlib.sha256(f"{held}{file_sha(questions)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{held}{asked}".encode()).hexdigest()[:16]

@@ -167,7 +167,7 @@ def _save(run: Run, reader: LocalModel) -> None:
     with atomic_write(run.path / MODEL) as folder:
         reader.model.save_pretrained(folder)
         reader.tokenizer.save_pretrained(folder)
-    texts = {**asdict(TEMPLATES), "demonstrations": []}
+    texts = {**asdict(TEMPLATES), "demonstrations": [], "abstention": []}
     write_text(run.path / PROMPTS, yaml.safe_dump(texts, sort_keys=False, allow_unicode=True))
 
 
