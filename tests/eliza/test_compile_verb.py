@@ -28,6 +28,9 @@ def test_a_run(script: str, tmp_path: Path) -> None:
     circuit = read_circuit(run.path / "circuit.json")
     assert circuit.n_edges == figures["true_edges"].value
     assert read_circuit(run.path / "necessary.json").n_edges == figures["necessary_edges"].value
+    if script == "packaged:small":
+        assert read_circuit(run.path / "truth.json").n_edges == figures["pairs_necessary_edges"].value
+        assert len((run.path / "pairs.jsonl").read_text().splitlines()) == figures["pairs_necessary_edges"].n
     assert len((run.path / "samples.jsonl").read_text().splitlines()) == 4
     assert json.loads((run.path / "model" / "heads.json").read_text())["a0.h0"] == "turn start"
 

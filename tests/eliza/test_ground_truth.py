@@ -7,9 +7,19 @@ import torch
 from cases.eliza import CONVERSATION, SMALL
 
 from glassworks.eliza.compiling import Compiled, compile_script
-from glassworks.eliza.ground_truth import necessary_circuit, non_edges_do_nothing, replies, run_without, true_circuit
+from glassworks.eliza.ground_truth import (
+    edge_nodes,
+    interchange_circuit,
+    necessary_circuit,
+    non_edges_do_nothing,
+    replies,
+    run_without,
+    true_circuit,
+)
 from glassworks.eliza.interpreter import converse, transcript
 from glassworks.eliza.layers import Options
+from glassworks.eliza.opening import open_script
+from glassworks.eliza.prompt_pairs import prompt_pairs
 from glassworks.eliza.random_scripts import random_script, random_sentences
 from glassworks.foundations.circuit_files import read_circuit, write_circuit
 
@@ -56,3 +66,17 @@ def test_the_necessary_edges_are_true_ones_and_suffice_is_not_all(compiled: Comp
     assert single.n_edges < needed.n_edges, "a turn without memory needs no queue"
     write_circuit(tmp_path / "circuit.json", circuit)
     assert read_circuit(tmp_path / "circuit.json").same_edges(circuit)
+
+
+def test_the_edges_that_pairs_need_suffice_for_them() -> None:
+    """With every other edge carrying the corrupted prompt's activations at once, each reply stays as it was."""
+    tiny = compile_script(open_script("packaged:tiny"), Options(max_len=32, max_count=3))  # type: ignore[arg-type]
+    pairs = prompt_pairs(open_script("packaged:tiny"), 48, max_len=32)  # type: ignore[arg-type]
+    needed, circuit = interchange_circuit(tiny, pairs), true_circuit(tiny.program)
+    assert 10 < needed.n_edges < circuit.n_edges
+    assert not bool((needed.kept & ~circuit.kept).any())
+    others = edge_nodes(needed.graph, needed.graph.exists & ~needed.kept)
+    for pair in pairs:
+        clean, corrupted = (torch.tensor([tiny.encode(list(tokens[:-1]))]) for tokens in pair[:2])
+        cut = run_without(tiny.model, clean, others, None, run_without(tiny.model, corrupted))
+        assert tiny.decode(cut.logits[0, pair.start - 1 :].argmax(-1).tolist()) == list(pair.clean[pair.start :])

@@ -1,7 +1,8 @@
 """Verb `eliza compile`: a script in, a Hugging Face folder and its circuit out, with the proof that both are exact.
 
 The model answers random conversations teacher-forced and free-running; every token is compared with the interpreter.
-`circuit.json` holds all edges that carry anything, `necessary.json` those whose removal changes a reply.
+`circuit.json` holds all edges that carry anything, `necessary.json` those whose removal changes a reply. For circuit
+finders: `pairs.jsonl`, clean and corrupted prompts, and `truth.json`, the edges that these need under interchange.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from glassworks.eliza.compiling import Compiled, Dtype, check_options, compile_s
 from glassworks.eliza.doctor import DoctorScript
 from glassworks.eliza.doctor_interpreter import DoctorInterpreter, split_words
 from glassworks.eliza.exactness import Difference, answer, differences, free_differences
-from glassworks.eliza.ground_truth import necessary_circuit, non_edges_do_nothing, true_circuit
+from glassworks.eliza.ground_truth import interchange_circuit, necessary_circuit, non_edges_do_nothing, true_circuit
 from glassworks.eliza.interpreter import converse, transcript
 from glassworks.eliza.keyword_scripts import Slots, clause_of, machine_of_keywords
 from glassworks.eliza.layers import Options
 from glassworks.eliza.machine import PAD, UNKNOWN
 from glassworks.eliza.opening import open_script, script_path
+from glassworks.eliza.prompt_pairs import as_jsonl, prompt_pairs
 from glassworks.eliza.random_scripts import random_sentences
 from glassworks.eliza.script import ELIZA, END, START, USER, Script
 from glassworks.foundations.circuit_files import write_circuit
@@ -35,7 +37,9 @@ from glassworks.foundations.models import model_sha
 from glassworks.foundations.runs import Run
 
 MODEL, CIRCUIT, NECESSARY, SAMPLES = "model", "circuit.json", "necessary.json", "samples.jsonl"
+PAIRS, TRUTH = "pairs.jsonl", "truth.json"
 TURNS = 12
+PROMPT_PAIRS = 48
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def eliza_compile(
     """Compile a script to an exact Transformer, check it token by token, and write its known circuit.
 
     Args:
-        script: File in either dialect, an official script.csv, or packaged:small, packaged:listener.
+        script: File in either dialect, an official script.csv, or packaged:tiny, packaged:small, packaged:listener.
         out: The run folder; the model is its folder `model`, the circuit circuit.json and necessary.json.
         mechanisms: Which mechanism does what, and the bounds.
         dtype: Precision of the weights; float32 is exact to 2048 tokens.
@@ -79,6 +83,8 @@ def eliza_compile(
         else:
             checked = check_synthetic(compiled, opened, conversations, seed)
         save(compiled, run)
+        if isinstance(opened, Script) and not superposed:
+            run.record(_write_pairs(run, compiled, opened, seed))
         write_text(run.path / SAMPLES, "".join(json.dumps(sample) + "\n" for sample in checked.samples))
         _record(run, compiled, checked, file_sha(script_path(script)), superposed, seed)
     return run
@@ -165,6 +171,20 @@ def save(compiled: Compiled, run: Run) -> None:
         for number, head in enumerate(part.heads)
     }
     write_text(folder / "heads.json", json.dumps(heads, indent=2) + "\n")
+
+
+def _write_pairs(run: Run, compiled: Compiled, script: Script, seed: int) -> Evidence:
+    """Prompts for circuit finders, and the edges that they need. Returns how many these are."""
+    config = compiled.model.config
+    longest, turns = min(48, config.max_position_embeddings), min(3, config.max_count)
+    copy = symbolic_copy(compiled.options)
+    pairs = prompt_pairs(script, PROMPT_PAIRS, max_len=longest, max_turns=turns, copy=copy, seed=seed)
+    write_text(run.path / PAIRS, as_jsonl(pairs))
+    needed = interchange_circuit(compiled, pairs)
+    write_circuit(run.path / TRUTH, needed)
+    claim = "Edges that the prompt pairs need, the others carrying the corrupted prompt's activations"
+    return Evidence("eliza", claim, "pairs_necessary_edges", float(needed.n_edges), n=len(pairs), seed=seed,
+                    setting=f"of {needed.graph.n_edges} edges", artefact=TRUTH)  # fmt: skip
 
 
 def _record(run: Run, compiled: Compiled, checked: Checked, sha: str, superposed: bool, seed: int) -> None:

@@ -19,6 +19,7 @@ from glassworks.eliza.compiling import Compiled
 from glassworks.eliza.interpreter import response_mask
 from glassworks.eliza.modeling import CompiledElizaForCausalLM
 from glassworks.eliza.program import HeadProgram, LayerProgram, Program
+from glassworks.eliza.prompt_pairs import PromptPair
 from glassworks.foundations.circuit import Circuit, Provenance
 from glassworks.foundations.graph import Graph, Node
 
@@ -162,6 +163,34 @@ def necessary_circuit(compiled: Compiled, conversations: Iterable[Sequence[str]]
                 needed[row, column] = True
                 break
     provenance = Provenance("compiled_eliza", ablation="zero", method="necessary", task=f"{len(data)} conversations")
+    return Circuit(graph, needed, provenance=provenance)
+
+
+def interchange_circuit(compiled: Compiled, pairs: Sequence[PromptPair]) -> Circuit:
+    """The true edges whose removal alone changes a predicted token of some pair's last reply.
+
+    A removed edge carries what its writer writes on the corrupted prompt, as in interchange ablation.
+    """
+    circuit = true_circuit(compiled.program)
+    graph, needed = circuit.graph, torch.zeros_like(circuit.kept)
+    shelves: dict[tuple[int, int], list[PromptPair]] = {}
+    for pair in pairs:
+        shelves.setdefault((len(pair.clean), pair.start), []).append(pair)
+    data = []
+    for (_, start), found in shelves.items():
+        clean, corrupted = (
+            torch.tensor([compiled.encode(list(tokens[:-1])) for tokens in side])
+            for side in ([pair.clean for pair in found], [pair.corrupted for pair in found])
+        )
+        whole, other = run_without(compiled.model, clean), run_without(compiled.model, corrupted)
+        data.append((clean, whole, other, slice(start - 1, None), whole.logits[:, start - 1 :].argmax(-1)))
+    for row, column in circuit.kept.nonzero().tolist():
+        edge = [(graph.writers[row], graph.readers[column])]
+        needed[row, column] = any(
+            not torch.equal(run_without(compiled.model, ids, edge, whole, other).logits[:, at].argmax(-1), wanted)
+            for ids, whole, other, at, wanted in data
+        )
+    provenance = Provenance("compiled_eliza", ablation="interchange", method="necessary", task=f"{len(pairs)} pairs")
     return Circuit(graph, needed, provenance=provenance)
 
 

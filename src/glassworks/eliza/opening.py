@@ -22,7 +22,7 @@ def script_path(name: str) -> Path:
         return known[wanted]
     if not Path(name).is_file():
         raise DataNotFound("no such script", place=name, remedy="Scripts that come along: packaged:counsellor, "
-                           "packaged:listener, packaged:small.")  # fmt: skip
+                           "packaged:listener, packaged:small, packaged:tiny.")  # fmt: skip
     return Path(name)
 
 
