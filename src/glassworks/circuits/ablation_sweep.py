@@ -19,7 +19,7 @@ from glassworks.circuits.head_masks import UnitGates
 from glassworks.circuits.sentence_pairs import Batch
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
 from glassworks.errors import OptionError
-from glassworks.foundations.parts import first_tensor
+from glassworks.foundations.parts import Anatomy, first_tensor
 
 
 @torch.no_grad()
@@ -48,7 +48,9 @@ def ablation_sweep(
     by_layer: dict[int, list[str]] = {}
     for name in units:
         by_layer.setdefault(unit_index(name, layers, heads)[0], []).append(name)
-    memory = _Memory(gates)
+    if not isinstance(gates.parts, Anatomy):
+        raise OptionError("a sweep restarts in one stack of layers", place="model", remedy="Use naive_sweep.")
+    memory = _Memory(gates.parts)
     gates.set(base, batch.get("attention_mask"))
     with memory.recording():
         found = {"": gates.parts.model(**batch).logits}
@@ -71,8 +73,8 @@ def ablation_sweep(
 class _Memory:
     """What each block and each attention returned under the base mask, and a way to answer from it."""
 
-    def __init__(self, gates: UnitGates) -> None:
-        self.parts = gates.parts
+    def __init__(self, parts: Anatomy) -> None:
+        self.parts = parts
         self.blocks: dict[int, Any] = {}
         self.attention: dict[int, Any] = {}
         self.before_output: dict[int, Tensor] = {}

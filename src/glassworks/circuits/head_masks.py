@@ -4,7 +4,8 @@ The Heuristic Core (2024, section 2): o' = z o + (1 - z) mu at the input of the 
 at the output of the MLP's last linear map. The published form (o - mu) z + mu is not bit-exact at z = 1; this one is
 exact at both ends, and a layer whose gates are all 1 is left alone. z may differ from example to example.
 Ablation: "mean" (mu over positions), "zero", or "resample" (the same place in the previous row of the batch).
-Hooks go when the block ends, also by an error. `head_mask=` in a call is refused: transformers 5 ignores it silently.
+The rows of an encoder-decoder are those of `encoder_decoder`. Hooks go when the block ends, also by an error.
+`head_mask=` in a call is refused: transformers 5 ignores it silently.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from glassworks.circuits.encoder_decoder import EncoderDecoder
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means, zero_means
 from glassworks.errors import OptionError
@@ -27,7 +29,7 @@ Ablation = Literal["mean", "zero", "resample"]
 class UnitGates:
     """The gates in force: hooks read them at every forward pass. Made by `gated`; changed by `set`."""
 
-    def __init__(self, parts: Anatomy, means: Means, ablation: Ablation) -> None:
+    def __init__(self, parts: Anatomy | EncoderDecoder, means: Means, ablation: Ablation) -> None:
         self.parts, self.ablation = parts, ablation
         device = parts.model.device
         self.head_means = means.heads.to(device)
@@ -99,13 +101,17 @@ class UnitGates:
 
 
 @contextmanager
-def gated(parts: Anatomy, means: Means | None = None, *, ablation: Ablation = "mean") -> Iterator[UnitGates]:
+def gated(
+    parts: Anatomy | EncoderDecoder, means: Means | None = None, *, ablation: Ablation = "mean"
+) -> Iterator[UnitGates]:
     """Hook `parts.model` so that gates can be set; all are open at first. Raises OptionError.
 
     means: for "mean" ablation; checked against the model.
     """
     if ablation not in ("mean", "zero", "resample"):
         raise OptionError(f"unknown ablation '{ablation}'", remedy="Known: mean, zero, resample.")
+    if ablation == "resample" and isinstance(parts, EncoderDecoder):
+        raise OptionError("two stacks with paddings of their own cannot resample", place="ablation", remedy="Use mean.")
     if ablation == "mean":
         if means is None:
             raise OptionError("mean ablation needs the means", place="means", remedy="Call collect_means, or use zero.")
@@ -115,7 +121,8 @@ def gated(parts: Anatomy, means: Means | None = None, *, ablation: Ablation = "m
     try:
         for layer in range(parts.num_layers):
             handles.append(parts.attention_output(layer).register_forward_pre_hook(_head_hook(gates, layer)))
-            handles.append(parts.mlp_output(layer).register_forward_hook(_mlp_hook(gates, layer)))
+            if (mlp := parts.mlp_output(layer)) is not None:
+                handles.append(mlp.register_forward_hook(_mlp_hook(gates, layer)))
         yield gates
     finally:
         for handle in handles:
@@ -124,7 +131,7 @@ def gated(parts: Anatomy, means: Means | None = None, *, ablation: Ablation = "m
 
 @contextmanager
 def masked(
-    parts: Anatomy, mask: UnitMask, means: Means | None = None, *, ablation: Ablation = "mean"
+    parts: Anatomy | EncoderDecoder, mask: UnitMask, means: Means | None = None, *, ablation: Ablation = "mean"
 ) -> Iterator[UnitGates]:
     """`parts.model` with only the units of `mask`, as long as the block lasts."""
     with gated(parts, means, ablation=ablation) as gates:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from glassworks.circuits.encoder_decoder import EncoderDecoder
 from glassworks.errors import DataNotFound, MalformedRecord, OptionError
 from glassworks.foundations.dataflow import evaluating
 from glassworks.foundations.files import atomic_write
@@ -39,10 +40,9 @@ class Means:
     model_sha: str = ""
     data_sha: str = ""
 
-    def check(self, parts: Anatomy) -> None:
+    def check(self, parts: Anatomy | EncoderDecoder) -> None:
         """Raise OptionError where the means are of another shape or of other weights than the model's."""
-        attention = parts.layers[0].attention
-        expected = [parts.num_layers, parts.num_heads, attention.head_dim], [parts.num_layers, parts.hidden_size]
+        expected = [parts.num_layers, parts.num_heads, head_dim_of(parts)], [parts.num_layers, parts.hidden_size]
         received = list(self.heads.shape), list(self.mlps.shape)
         if received != (expected[0], expected[1]):
             raise OptionError(
@@ -66,39 +66,56 @@ def weights_sha(model: nn.Module) -> str:
 
 
 @torch.no_grad()
-def collect_means(parts: Anatomy, batches: Iterable[Mapping[str, Tensor]], *, data_sha: str = "") -> Means:
+def collect_means(
+    parts: Anatomy | EncoderDecoder, batches: Iterable[Mapping[str, Tensor]], *, data_sha: str = ""
+) -> Means:
     """Average every unit's output over the tokens of `batches`, padding left out.
 
-    batches: the model's inputs; `attention_mask` [batch, seq] says what is padding. Raises OptionError for none.
+    batches: the model's inputs; `attention_mask` [batch, seq] says what is padding, `decoder_attention_mask` in a
+    decoder's own input. Raises OptionError for none.
     """
-    layers, heads = parts.num_layers, parts.num_heads
-    head_dim = parts.layers[0].attention.head_dim
+    layers, heads, head_dim = parts.num_layers, parts.num_heads, head_dim_of(parts)
     sums = [torch.zeros(layers, size, dtype=torch.float64) for size in (heads * head_dim, parts.hidden_size)]
-    weight, tokens, handles = torch.zeros(0), 0, []
+    weights: list[Tensor] = []
+    counts, handles = torch.zeros(layers, dtype=torch.float64), []
 
     def add(kind: int, layer: int, values: Tensor) -> None:
         flat = values.detach().reshape(-1, values.shape[-1]).double()
-        sums[kind][layer] += (weight.to(flat).reshape(-1) @ flat).cpu()
+        sums[kind][layer] += (weights[layer].to(flat).reshape(-1) @ flat).cpu()
 
     try:
         for layer in range(layers):
             read = _reader(add, layer)
             handles.append(parts.attention_output(layer).register_forward_pre_hook(read[0]))
-            handles.append(parts.mlp_output(layer).register_forward_hook(read[1]))
+            if (mlp := parts.mlp_output(layer)) is not None:
+                handles.append(mlp.register_forward_hook(read[1]))
         with evaluating(parts.model):
             for batch in batches:
-                weight = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-                tokens += int(weight.sum())
+                weights = _token_weights(parts, batch)
+                counts += torch.tensor([float(weight.sum()) for weight in weights])
                 parts.model(**batch)
     finally:
         for handle in handles:
             handle.remove()
-    if not tokens:
+    if not bool(counts.all()):
         raise OptionError("there is no example to take the means over", place="data")
     dtype = torch.float64 if parts.model.dtype == torch.float64 else torch.float32
-    means = [(total / tokens).to(dtype) for total in sums]
+    means = [(total / counts[:, None]).to(dtype) for total in sums]
     shaped = means[0].reshape(layers, heads, head_dim)
-    return Means(shaped, means[1], tokens, weights_sha(parts.model), data_sha)
+    return Means(shaped, means[1], int(counts[0]), weights_sha(parts.model), data_sha)
+
+
+def head_dim_of(parts: Anatomy | EncoderDecoder) -> int:
+    """Size of one head's output."""
+    return parts.head_dim if isinstance(parts, EncoderDecoder) else parts.layers[0].attention.head_dim
+
+
+def _token_weights(parts: Anatomy | EncoderDecoder, batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """1 for tokens and 0 for padding, [batch, seq], for each row of units."""
+    if isinstance(parts, EncoderDecoder):
+        by_group = parts.token_weights(batch)
+        return [by_group[row.group] for row in parts.rows]
+    return [batch.get("attention_mask", torch.ones_like(batch["input_ids"]))] * parts.num_layers
 
 
 def _reader(add, layer: int):  # type: ignore[no-untyped-def]
@@ -137,9 +154,9 @@ def load_means(path: str | Path) -> Means:
     return Means(heads, mlps, int(about.get("tokens", 0)), about.get("model_sha", ""), about.get("data_sha", ""))
 
 
-def zero_means(model: PreTrainedModel, parts: Anatomy) -> Means:
+def zero_means(model: PreTrainedModel, parts: Anatomy | EncoderDecoder) -> Means:
     """Means of 0: ablating to them is zero ablation."""
-    head_dim = parts.layers[0].attention.head_dim
+    head_dim = head_dim_of(parts)
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
     heads = torch.zeros(parts.num_layers, parts.num_heads, head_dim, dtype=dtype)
     return Means(heads, torch.zeros(parts.num_layers, parts.hidden_size, dtype=dtype))
