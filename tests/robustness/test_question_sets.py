@@ -1,5 +1,6 @@
 """Loaders: the official JSON, a BEIR folder, a live store; targets; broken files."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from glassworks.errors import DataNotFound, MalformedRecord
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.index import index
 from glassworks.retrieval.retrievers import open_retriever
-from glassworks.robustness.question_sets import read_beir, read_live, read_official, with_targets
+from glassworks.robustness.question_sets import RobustQuestion, read_beir, read_live, read_official, with_targets
 
 
 def test_the_official_json(tmp_path: Path) -> None:
@@ -55,3 +56,13 @@ def test_a_live_store_and_targets(tmp_path: Path) -> None:
         question.target in CAPITALS.values() and question.target not in question.answers for question in questions
     )
     assert with_targets(questions, seed=5) == questions
+
+
+def test_the_target_is_an_answer_to_the_most_similar_question() -> None:
+    texts = {"What is the capital of Kenya?": "Nairobi", "What is the capital of Peru?": "Lima", "Who sang?": "Ada"}
+    questions = [RobustQuestion(text, text, (answer,), "") for text, answer in texts.items()]
+    assert [question.target for question in with_targets(questions, seed=0)][:2] == ["Lima", "Nairobi"]
+    alone = RobustQuestion("a", "What is the capital of Chile?", ("Santiago",), "")
+    assert with_targets([alone], seed=0)[0].target == "Zanzibar"
+    assert with_targets([alone], seed=0, pool=questions)[0].target in {"Lima", "Nairobi"}
+    assert with_targets([dataclasses.replace(alone, target="Own")], seed=0)[0].target == "Own"

@@ -128,12 +128,13 @@ def with_targets(
     known = [(other.text.lower().split(), other.answers[0]) for other in pool or questions if other.answers]
     done = []
     for question in questions:
-        own, words = [answer.lower() for answer in question.answers], question.text.lower().split()
-        free = [(_shared(words, asked), a) for asked, a in known if not _overlap(a.lower(), own)]
-        most = max((shared for shared, _ in free), default=0)
-        nearest = [answer for shared, answer in free if shared == most]
-        target = question.target or draw.choice(nearest or ["Zanzibar"])
-        done.append(replace(question, target=target))
+        if not question.target:
+            own, words = [answer.lower() for answer in question.answers], question.text.lower().split()
+            free = [(_shared(words, asked), a) for asked, a in known if not _overlap(a.lower(), own)]
+            most = max((shared for shared, _ in free), default=0)
+            nearest = [answer for shared, answer in free if shared == most]
+            question = replace(question, target=draw.choice(nearest or ["Zanzibar"]))
+        done.append(question)
     return done
 
 
