@@ -87,7 +87,7 @@ def core_of_subnetworks(runs: str, out: str = "runs/subnetworks-core", draws: in
 def plot_subnetworks(
     metrics: str, out: str = "runs/subnetworks-plot", in_domain: str = "validation,mnli,qqp", whole: str = ""
 ) -> Run:
-    """Draw accuracies from a result file of a search or of the official release, or check the release's own figures.
+    """Draw a result file of a search or of the official release, or check the release's own figures.
 
     Shell: glassworks subnetworks plot data/eval/mnli-acc_vs_sparsity.json --out runs/plot
 
