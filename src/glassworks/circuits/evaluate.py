@@ -14,12 +14,12 @@ from glassworks.circuits.faithfulness import faithfulness_curve, measure_circuit
 from glassworks.circuits.find import CIRCUIT, GraphOptions, PairOptions, load_masked, task_pairs
 from glassworks.circuits.problem import Ablation, Problem
 from glassworks.errors import GraphMismatch, MalformedRecord, OptionError
+from glassworks.foundations.adapters import tokenizer_of
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.circuit_files import read_circuit, read_eap, read_edges, write_circuit
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
 from glassworks.foundations.graph import Graph
-from glassworks.foundations.models import load_tokenizer
 from glassworks.foundations.runs import Run
 
 
@@ -99,7 +99,7 @@ def judging_problem(
     """The pairs of `data` that circuits are judged by, in `model`. Raises OptionError for optimal ablation."""
     if ablation == "optimal":
         raise OptionError("constants are learned by a search and cannot be judged apart", place="ablation")
-    _, test = task_pairs(data, load_tokenizer(model), pairs, seed)
+    _, test = task_pairs(data, tokenizer_of(model), pairs, seed)
     return Problem(load_masked(model, graph, device), test, ablation)
 
 

@@ -31,10 +31,10 @@ from glassworks.circuits.pairs import OnMisaligned, PairSet
 from glassworks.circuits.problem import Ablation, Problem
 from glassworks.circuits.tasks import Corruption, load_task
 from glassworks.errors import OptionError
+from glassworks.foundations.adapters import load_merged, merged_sha, tokenizer_of
 from glassworks.foundations.circuit import Circuit, Provenance
 from glassworks.foundations.circuit_files import write_circuit, write_eap, write_edges
 from glassworks.foundations.files import write_json, write_text
-from glassworks.foundations.models import load_model, load_tokenizer, model_sha
 from glassworks.foundations.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def find_circuit(
     Shell: glassworks circuits find gpt2 --data ioi --sparsity 0.97
 
     Args:
-        model: Hugging Face id, folder, or packaged:NAME; the folder `model` of a run of `circuits toy`.
+        model: Hugging Face id, packaged:NAME, or the folder of a model or of an adapter (PEFT).
         data: A task (ioi, ioi-t1, gt, gp, bool), a JSONL of clean and corrupted prompts, or a MIB CSV.
         out: The run folder.
         method: How edges are ranked.
@@ -116,11 +116,11 @@ def find_circuit(
     arguments = dict(locals())
     with Run.start(out, find_circuit, arguments) as run:
         check_sparsity(sparsity)
-        tokenizer = load_tokenizer(model)
+        tokenizer = tokenizer_of(model)
         training, test = task_pairs(data, tokenizer, pairs, seed)
         masked = load_masked(model, graph, device)
         problem, judged = Problem(masked, training, ablation), Problem(masked, test, ablation)
-        provenance = Provenance(model, model_sha(model), "", ablation, method, data)
+        provenance = Provenance(model, merged_sha(model), "", ablation, method, data)
         found = find(
             problem,
             method,
@@ -179,7 +179,7 @@ def task_pairs(
 
 def load_masked(model: str, graph: GraphOptions, device: str) -> MaskedModel:
     """The gated model. Raises the errors of loading, and UnsupportedArchitecture."""
-    loaded = load_model(model, device=device, dtype=graph.dtype)
+    loaded = load_merged(model, device=device, dtype=graph.dtype)
     return MaskedModel(
         loaded, embeddings=graph.embeddings, ungrouped=graph.ungrouped, checkpointing=graph.checkpointing
     )
