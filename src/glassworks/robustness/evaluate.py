@@ -112,8 +112,8 @@ def answer_claims(trials: Sequence[Trial]) -> list[Evidence]:
         _share("Robust answers are right without attack", "clean_accuracy", [t.robust_right for t in trials],
                "higher", sum(plain) / n),
         _share("Robust answers abstain without attack", "abstention", [t.abstained for t in trials], "none"),
-        Evidence(SYSTEM, "Model calls a question, answers under attack and certificates included", "model_calls",
-                 calls.value, "calls", "lower", calls.interval if finite else None, n, 1.0),
+        Evidence(SYSTEM, "Model calls a question for answers with and without attack, and certificates", "model_calls",
+                 calls.value, "calls", "lower", calls.interval if finite else None, n, 1.0 + len(trials[0].attacks)),
     ]  # fmt: skip
 
 
