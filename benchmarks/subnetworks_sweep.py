@@ -30,7 +30,7 @@ from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import collect_means
 from glassworks.foundations.anatomy import anatomy
 
-LAYERS, HEADS, SWEEPS, PASSES = 6, 8, 5, 40
+LAYERS, HEADS, SWEEPS, PASSES = 6, 8, 2, 30
 RESULTS = Path(__file__).parent / "results" / "subnetworks_sweep.json"
 
 
