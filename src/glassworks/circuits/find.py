@@ -26,7 +26,7 @@ from glassworks.circuits.claims import (
 from glassworks.circuits.edge_pruning import EdgePruning
 from glassworks.circuits.faithfulness import faithfulness_curve, measure_circuit
 from glassworks.circuits.masked_model import MaskedModel
-from glassworks.circuits.methods import Method, check_sparsity, find
+from glassworks.circuits.methods import Found, Method, check_sparsity, find
 from glassworks.circuits.pairs import OnMisaligned, PairSet
 from glassworks.circuits.problem import Ablation, Problem
 from glassworks.circuits.tasks import Corruption, load_task
@@ -132,25 +132,12 @@ def find_circuit(
             log=lambda line: run.log(**line),
             provenance=provenance,
         )
-        if found.trained is not None and found.trained.sparsity < sparsity - 0.005:
-            logger.warning(
-                "training reached sparsity %.3f; the cut at %.3f ranks gates that it did not decide. "
-                "Train longer, or raise --pruning.target above %.3f.",
-                found.trained.sparsity, sparsity, sparsity,
-            )  # fmt: skip
+        _warn_of_early_cut(found, sparsity)
         if problem.constants is not None:
             judged.constants = problem.constants.detach()
         _write(run, found.circuit)
-        figures = measure_circuit(judged, found.circuit.effective)
         _samples(run, judged, found.circuit, tokenizer)
-        reached = None if found.trained is None else found.trained.sparsity
-        measured = Measured(figures, judged, found.circuit, seed, reached)
-        curve = faithfulness_curve(judged, found.circuit)
-        run.record(*model_claims(judged, seed), *circuit_claims(measured, curve))
-        write_json(run.path / "metrics.json", {name: float(values.mean()) for name, values in figures.items()})
-        save_picture(run, found.circuit)
-        save_curves(run, {method: curve})
-        training_figure(run)
+        _judge(run, judged, found, method, seed)
     return run
 
 
@@ -183,6 +170,29 @@ def load_masked(model: str, graph: GraphOptions, device: str) -> MaskedModel:
     return MaskedModel(
         loaded, embeddings=graph.embeddings, ungrouped=graph.ungrouped, checkpointing=graph.checkpointing
     )
+
+
+def _warn_of_early_cut(found: Found, sparsity: float) -> None:
+    """Say that the cut ranks gates that training left undecided."""
+    if found.trained is not None and found.trained.sparsity < sparsity - 0.005:
+        logger.warning(
+            "training reached sparsity %.3f; the cut at %.3f ranks gates that it did not decide. "
+            "Train longer, or raise --pruning.target above %.3f.",
+            found.trained.sparsity, sparsity, sparsity,
+        )  # fmt: skip
+
+
+def _judge(run: Run, judged: Problem, found: Found, method: Method, seed: int) -> None:
+    """Measure the circuit beside the full model, record it, and draw circuit, curve and training."""
+    figures = measure_circuit(judged, found.circuit.effective)
+    reached = None if found.trained is None else found.trained.sparsity
+    curve = faithfulness_curve(judged, found.circuit)
+    measured = Measured(figures, judged, found.circuit, seed, reached)
+    run.record(*model_claims(judged, seed), *circuit_claims(measured, curve))
+    write_json(run.path / "metrics.json", {name: float(values.mean()) for name, values in figures.items()})
+    save_picture(run, found.circuit)
+    save_curves(run, {method: curve})
+    training_figure(run)
 
 
 def _write(run: Run, circuit: Circuit) -> None:

@@ -75,7 +75,7 @@ def train_indirect_object(
         optimiser.step()
         if log is not None and step % 50 == 0:
             log({"step": step, "loss": float(loss.detach())})
-        if float(loss) < ENOUGH:
+        if float(loss.detach()) < ENOUGH:
             break
     return model.eval(), tokenizer
 
