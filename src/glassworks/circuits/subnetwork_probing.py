@@ -34,9 +34,8 @@ from glassworks.circuits.subnetwork_reports import size_claims
 from glassworks.circuits.subnetwork_runs import Prepared, check_model, means_of, prepare, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
-from glassworks.circuits.subnetworks import Scored, numbers, score_mask, units_of
-from glassworks.circuits.unit_means import collect_means
-from glassworks.errors import DataNotFound
+from glassworks.circuits.subnetworks import Scored, mean_outputs, numbers, score_mask, units_of
+from glassworks.errors import DataNotFound, OptionError
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
 from glassworks.foundations.runs import Run
@@ -137,6 +136,8 @@ def effective_sizes(
     arguments = dict(locals())
     targets, folders = numbers(sparsity), checkpoint_folders(checkpoints)
     cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
+    if seeds < 1:
+        raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
     every_seed = range(first_seed, first_seed + seeds)
     sizes: dict[str, dict[int, EffectiveSize]] = {"in domain": {}, "out of domain": {}}
     cores: dict[int, Tensor] = {}
@@ -217,11 +218,7 @@ def _searched(
     """Subnetworks of one checkpoint with their scores, and the whole model's."""
     encoded = prepared.encode_cases(cases)
     training = encode(examples, prepared.tokenizer, max_length=prepared.max_length)
-    device = prepared.model.device
-    batches = (
-        {name: value.to(device) for name, value in training.batch(chosen).items()} for chosen in training.buckets(256)
-    )
-    means = collect_means(prepared.parts, batches, data_sha=training.sha)
+    means = mean_outputs(prepared, training)
     found = search(prepared.parts, training, targets, seeds, config=settings, means=means, folder=states)
     with gated(prepared.parts, means) as gates:
         full = score_mask(gates, None, cases, encoded)

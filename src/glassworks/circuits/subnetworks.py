@@ -125,11 +125,8 @@ def search_subnetworks(
     encoded = prepared.encode_cases(cases)
     training = encode(read_examples(data, limit=limit), prepared.tokenizer, max_length=prepared.max_length)
     with Run.start(out, search_subnetworks, arguments) as run:
-        means = None
-        if ablation == "mean":
-            batches = (_on_device(prepared, training.batch(chosen)) for chosen in training.buckets(256))
-            means = collect_means(prepared.parts, batches, data_sha=training.sha)
-            save_all_means(run.path, means)
+        means = mean_outputs(prepared, training) if ablation == "mean" else None
+        save_all_means(run.path, means)
         states = run.path / "states"
         every_seed = range(first_seed, first_seed + seeds)
         found = [
@@ -195,6 +192,12 @@ def evaluate_subnetworks(
         scored, full = _score_all(prepared, cases, encoded, found, means, about["ablation"])
         _report(run, cases, full, scored, prepared.sha, "")
     return run
+
+
+def mean_outputs(prepared: Prepared, training: Encoded) -> Means:
+    """The means of every unit over the training examples."""
+    batches = (_on_device(prepared, training.batch(chosen)) for chosen in training.buckets(256))
+    return collect_means(prepared.parts, batches, data_sha=training.sha)
 
 
 def numbers(text: str) -> list[float]:
