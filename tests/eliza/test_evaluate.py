@@ -6,8 +6,11 @@ import pytest
 from cases.eliza_data import compiled_folder, data_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from glassworks.eliza.compile_verb import tokenizer_of
 from glassworks.eliza.dataset import Example, read_split
 from glassworks.eliza.evaluate import eliza_counterfactual, eliza_evaluate, turn_scores
+from glassworks.eliza.train import VOCABULARY, Shape, without_positions
+from glassworks.errors import OptionError
 
 
 def test_a_compiled_model_is_right_everywhere(tmp_path: Path) -> None:
@@ -40,3 +43,10 @@ def test_positive_controls(mechanism: str, edit: str, metric: str, tmp_path: Pat
     figures = {item.metric: item for item in run.evidence}
     assert {name: item.value for name, item in figures.items()} == {name: float(name == metric) for name in figures}
     assert (figures[metric].n or 0) >= 3
+
+
+def test_a_conversation_longer_than_the_model_reads_is_refused() -> None:
+    model, tokenizer = without_positions(Shape(1, 1, 8), 4), tokenizer_of(VOCABULARY)
+    example = Example(("$", "U", "a", ".", "E", "b", "."), ("first_turn",))
+    with pytest.raises(OptionError, match="a conversation of 7 tokens, the model reads 4"):
+        list(turn_scores(model, tokenizer, example))

@@ -132,12 +132,17 @@ def _context(model: PreTrainedModel) -> int:
     return int(getattr(model.config, "max_position_embeddings", 1 << 20))
 
 
+def _ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> torch.Tensor:
+    """Token ids [1, seq]. Raises OptionError for more than the model reads."""
+    if len(tokens) > _context(model):
+        raise OptionError(f"a conversation of {len(tokens)} tokens, the model reads {_context(model)}", place="data")
+    return torch.tensor([tokenizer.convert_tokens_to_ids(list(tokens))], device=model.device)
+
+
 @torch.no_grad()
 def turn_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, example: Example) -> Iterator[Score]:
     """The scores of a conversation's turns."""
-    ids = torch.tensor([tokenizer.convert_tokens_to_ids(list(example.tokens))], device=model.device)
-    if ids.shape[1] > _context(model):
-        raise OptionError(f"a conversation of {ids.shape[1]} tokens, the model reads {_context(model)}", place="data")
+    ids = _ids(model, tokenizer, example.tokens)
     logits = model(input_ids=ids).logits[0, :-1]
     hits = (logits.argmax(-1) == ids[0, 1:]).tolist()
     losses = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
@@ -201,6 +206,6 @@ def outcome(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edit: Ed
 def _continues(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[str], reply: Sequence[str]
 ) -> bool:
-    ids = torch.tensor([tokenizer.convert_tokens_to_ids([*prompt, *reply])], device=model.device)
+    ids = _ids(model, tokenizer, [*prompt, *reply])
     chosen = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].argmax(-1)
     return torch.equal(chosen, ids[0, len(prompt) :])

@@ -77,7 +77,8 @@ def eliza_train(
         held_out = read_split(data, "validation", validation_limit)
         set_seed(seed)
         longest = max(len(example.tokens) for example in (*examples, *held_out))
-        model = without_positions(shape, longest)
+        # The position table is all zeros, so that it costs nothing to leave room for edited and free conversations.
+        model = without_positions(shape, 2 * longest)
         settings = training_arguments(
             run.path / "checkpoints",
             device=device,
