@@ -1,5 +1,6 @@
 """A small data folder and the two compiled models of its script, made once a session."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,6 +30,7 @@ def data_folder() -> str:
 @cache
 def compiled_folder(mechanism: str) -> str:
     """The model folder of the data's script, counting or tracing."""
-    options = Options(max_len=192, max_count=16) if mechanism == "count" else Options("trace", "trace", max_len=192, max_count=16)
+    counting = Options(max_len=192, max_count=16)
+    options = counting if mechanism == "count" else replace(counting, cycling="trace", memory="trace")
     run = eliza_compile(f"{data_folder()}/script.csv", str(Path(mkdtemp()) / mechanism), options, conversations=1)
     return str(run.path / "model")

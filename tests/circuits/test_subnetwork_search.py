@@ -123,7 +123,7 @@ def test_a_head_that_writes_nothing_is_removed_at_no_cost(data: Encoded) -> None
         plain = model(**data.batch(range(64))).logits
         with masked(parts, without, ablation="zero"):
             assert torch.equal(model(**data.batch(range(64))).logits, plain)
-    # At .1 one unit of 15 goes, and a search may close another one first; from two units on the idle head is among them.
+    # At .1 one unit of 15 goes, and a search may close another first; from two units on the idle head is among them.
     for found in search(parts, data, [0.2, 0.3, 0.5], range(2), config=replace(QUICK, steps=80), ablation="zero"):
         assert not found.mask.heads[0, 2]
 
