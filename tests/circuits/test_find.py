@@ -1,6 +1,5 @@
 """The verb end to end on the model whose circuit is known, and what it refuses before any work."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from glassworks.circuits.pairs import Pair, PairSet
 from glassworks.circuits.problem import Problem
 from glassworks.errors import OptionError
 from glassworks.foundations.circuit_files import read_circuit, read_eap
+from glassworks.report.stages import read_stages
 
 
 def test_find_eval_compare_and_draw_on_the_written_model(tmp_path: Path) -> None:
@@ -31,8 +31,11 @@ def test_find_eval_compare_and_draw_on_the_written_model(tmp_path: Path) -> None
     circuit = read_circuit(run.path / "circuit.json")
     assert circuit.same_edges(read_circuit(toy / "truth.json"))
     assert circuit.same_edges(read_eap(run.path / "circuit.eap.json"))
-    sample = json.loads((run.path / "samples.jsonl").read_text().splitlines()[0])
-    assert sample["expected"] == sample["full model"] == sample["circuit"]
+    (stage,) = read_stages(run.path)  # as the dossier reads it
+    for sample in stage.samples:
+        assert sample.question
+        assert sample.answer == sample.gold
+        assert sample.extra == [("full model", sample.answer)]
     assert {file.name for file in (run.path / "figures").iterdir()} == {"circuit.svg", "faithfulness.svg"}
 
     other = find_circuit(model, pairs, str(tmp_path / "random"), method="random", sparsity=0.9).path

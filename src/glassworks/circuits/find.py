@@ -203,7 +203,7 @@ def _write(run: Run, circuit: Circuit) -> None:
 
 
 def _samples(run: Run, problem: Problem, circuit: Circuit, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Prompts with the answers of the full model and of the circuit."""
+    """Prompts with the circuit's answers, in the form that reports show, beside those of the full model."""
     prepared = problem.prepare(range(min(SHOWN, len(problem))))
     gates = circuit.effective.to(problem.masked.ones())
     logits, lines = problem.logits(prepared, gates), []
@@ -214,5 +214,5 @@ def _samples(run: Run, problem: Problem, circuit: Circuit, tokenizer: PreTrained
         words = [tokenizer.decode([choices[answer] if choices else answer]) for answer in answers]
         prompt = tokenizer.decode(prepared.batch.clean[row, : column + 1].tolist())
         expected = tokenizer.decode([int(prepared.batch.targets[at])])
-        lines.append({"prompt": prompt, "expected": expected, "full model": words[0], "circuit": words[1]})
+        lines.append({"question": prompt, "answer": words[1], "answers": [expected], "full model": words[0]})
     write_text(run.path / "samples.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -221,7 +221,7 @@ def _sample(trial: Trial) -> dict[str, object]:
     return {
         "question": trial.question,
         "answer": trial.robust,
-        "known answers": list(trial.answers),
+        "answers": list(trial.answers),
         "plain answer": trial.plain,
         "attack": name,
         "plain answer under attack": attacked.plain if attacked else "",
