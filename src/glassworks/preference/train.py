@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from glassworks.errors import OptionError
 from glassworks.foundations.data import data_sha
+from glassworks.foundations.files import atomic_write
 from glassworks.foundations.models import load_model, load_tokenizer, model_sha, pick_device, resolve_model
 from glassworks.foundations.rows import split_rows
 from glassworks.foundations.runs import Run, is_first_process
@@ -298,12 +299,9 @@ def _train(
 
 def _save(run: Run, trained: PreTrainedModel, weights: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
     """A standard checkpoint with the template it was trained with; the folder appears whole."""
-    partial, final = run.path / f".{MODEL}.partial", run.path / MODEL
-    shutil.rmtree(partial, ignore_errors=True)
-    trained.save_pretrained(partial, state_dict=weights)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
+    with atomic_write(run.path / MODEL) as folder:
+        trained.save_pretrained(folder, state_dict=weights)
+        tokenizer.save_pretrained(folder)
 
 
 def _record(

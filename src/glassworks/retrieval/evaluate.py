@@ -9,8 +9,6 @@ the store (known items); their answers are not scored, and the evidence says so.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glassworks.errors import OptionError
-from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.generation import LanguageModel, LocalModel, Sampling, open_language_model
 from glassworks.foundations.models import model_sha
@@ -34,7 +31,7 @@ from glassworks.retrieval.claims import (
     text_claims,
 )
 from glassworks.retrieval.datastore import Datastore
-from glassworks.retrieval.grounding import open_filled_store, open_support, stop_texts, store_weights
+from glassworks.retrieval.grounding import open_filled_store, open_support, stop_texts, store_sha, store_weights
 from glassworks.retrieval.passages import Retrieved
 from glassworks.retrieval.perplexity import REPEATS, measure_throughput, perplexity
 from glassworks.retrieval.questions import Question, absent_gold, draw_passages, known_items, read_questions
@@ -88,7 +85,7 @@ def measure(
         asked = _questions(opened, questions, seed)
         retrievers = {kind: open_retriever(opened, kind, encoder) for kind in dict.fromkeys(("lexical", retriever))}
         found = {kind: one.retrieve([q.text for q in asked], max(DEPTH, k)) for kind, one in retrievers.items()}
-        recorder = _Recorder(run, seed, _setting(opened, questions), _data_sha(opened, questions))
+        recorder = _Recorder(run, seed, _setting(opened, questions), store_sha(opened, questions))
         recorder.retrieval({kind: rank_scores(asked, hits) for kind, hits in found.items()}, retriever)
         language_model = open_language_model(model, device=device, dtype=dtype)
         recorder = replace(recorder, model_sha="" if "://" in model else model_sha(model))
@@ -126,13 +123,6 @@ def _drawn(questions: Sequence[Question], limit: int, seed: int) -> list[int]:
 def _setting(store: Datastore, questions: str | None) -> str:
     asked = questions or "known items: sentences drawn from the store, no known answers, so answers are not scored"
     return f"{asked}; store of {store.count()} passages"
-
-
-def _data_sha(store: Datastore, questions: str | None) -> str:
-    """16 hexadecimal digits over the stored documents and the questions."""
-    held = json.dumps(sorted(store.fingerprints().items()))
-    asked = file_sha(questions) if questions else ""
-    return hashlib.sha256(f"{held}{asked}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,16 @@ and sources. Prints and measures nothing.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from glassworks.errors import DatastoreError, OptionError, TemplateError
+from glassworks.foundations.data import file_sha
 from glassworks.foundations.generation import LanguageModel, Prompt, StepwiseModel
 from glassworks.retrieval.attribution import (
     ENCODER_THRESHOLD,
@@ -83,6 +86,13 @@ def open_support(store: Datastore, citing: Citing, encoder: str | None = None) -
             raise OptionError("citing by an encoder needs an encoder", place="encoder", remedy="Name one.")
         return Support(encoder_entailment(open_encoder(encoder).encode_passages), ENCODER_THRESHOLD)
     return Support(lexical_entailment(store_weights(store)), LEXICAL_THRESHOLD, marked=citing == "model")
+
+
+def store_sha(store: Datastore, questions: str | None) -> str:
+    """16 hexadecimal digits over the stored documents and the file of questions, if there is one."""
+    held = json.dumps(sorted(store.fingerprints().items()))
+    asked = file_sha(questions) if questions else ""
+    return hashlib.sha256(f"{held}{asked}".encode()).hexdigest()[:16]
 
 
 def store_weights(store: Datastore) -> WordWeights:

@@ -8,8 +8,6 @@ says how many questions have them. In: options. Out: `Asked`. Knows no model.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import random
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 from glassworks.errors import OptionError
 from glassworks.foundations.data import file_sha
 from glassworks.retrieval.datastore import Datastore
-from glassworks.retrieval.grounding import open_filled_store
+from glassworks.retrieval.grounding import open_filled_store, store_sha
 from glassworks.retrieval.metrics import contains_answer
 from glassworks.retrieval.passages import Passage
 from glassworks.retrieval.retrievers import Kind, open_retriever
@@ -149,8 +147,7 @@ def _with_passages(questions: str, k: int, seed: int) -> list[RobustQuestion]:
 
 def _data_sha(questions: str, corpus: Datastore | list[Passage]) -> str:
     """16 hexadecimal digits over questions and the documents of a store; "" where both are made up."""
-    asked = "" if questions.startswith(f"{SYNTHETIC}:") else file_sha(questions)
-    if not isinstance(corpus, Datastore):
-        return asked
-    held = json.dumps(sorted(corpus.fingerprints().items()))
-    return hashlib.sha256(f"{held}{asked}".encode()).hexdigest()[:16]
+    asked = None if questions.startswith(f"{SYNTHETIC}:") else questions
+    if isinstance(corpus, Datastore):
+        return store_sha(corpus, asked)
+    return file_sha(asked) if asked else ""

@@ -7,18 +7,16 @@ answer that an attack within the budget makes wrong is a violation, which is a f
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from glassworks.errors import OptionError, UnknownName
-from glassworks.foundations.files import write_text
+from glassworks.foundations.ledger import Ledger
 from glassworks.retrieval.encoders import HASHING
 from glassworks.retrieval.passages import Document, Passage
 from glassworks.robustness.aggregators import Aggregator, certify_answer
@@ -156,16 +154,14 @@ def run_trials(
     budgets: Sequence[int], threat: Threat, path: Path,
 ) -> list[Trial]:  # fmt: skip
     """One trial a question, those on disk already left as they are."""
-    done = _read(path)
+    kept = Ledger(path)
+    done = {key: _as_trial(entry) for key, entry in kept.entries.items()}
     for question in tqdm(questions, desc="certify", disable=None):
         if question.id in done:
             continue
         given = {name: lists[question.id] for name, lists in delivered.items()}
         trial = _trial(question, reading, aggregator, given, budgets, threat)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(trial), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        kept.add([{"key": trial.id, **asdict(trial)}])
         done[question.id] = trial
     return [done[question.id] for question in questions]
 
@@ -216,17 +212,7 @@ def checker_of(question: RobustQuestion) -> Checker:
     return holds_answer(question.answers)
 
 
-def _read(path: Path) -> dict[str, Trial]:
-    """Whole lines of the file by question; what a killed process left half-written is removed."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        write_text(path, text)
-    found = {}
-    for line in text.splitlines():
-        row = json.loads(line)
-        row["attacks"] = {name: Attacked(**one) for name, one in row["attacks"].items()}
-        found[row["id"]] = Trial(**{**row, "answers": tuple(row["answers"])})
-    return found
+def _as_trial(entry: Mapping[str, Any]) -> Trial:
+    attacks = {name: Attacked(**one) for name, one in entry["attacks"].items()}
+    fields = {name: value for name, value in entry.items() if name != "key"}
+    return Trial(**{**fields, "answers": tuple(entry["answers"]), "attacks": attacks})
