@@ -9,9 +9,8 @@ whole. Knows no aggregation.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from glassworks.foundations.language_model import DecodingState, LanguageModel, Prompt, StepwiseModel
 from glassworks.robustness.isolation import Reading
@@ -45,6 +44,8 @@ class OpenedPrompts:
         self._rows: dict[str, int] = {}
         self._state: DecodingState | None = None
         self._drafted: list[list[float]] = []
+        self._draft: tuple[int, ...] = ()
+        self._suppressed: tuple[int, ...] = ()
 
     def read(self, reading: Reading, prompts: Sequence[Prompt]) -> Opened:
         """The prompts, equal ones once; nothing is computed where all of them were read by the last call."""
@@ -53,13 +54,15 @@ class OpenedPrompts:
         if self._model is not model or not set(keys) <= self._rows.keys():
             distinct = dict(zip(keys, prompts, strict=True))
             self._state = model.open_decoding(list(distinct.values()))
+            if self._model is not model:
+                self._draft = draft_ids(model)
+                self._suppressed = suppressed_ids(model, self._state.log_probs.shape[1])
             self._model, self._rows = model, {key: row for row, key in enumerate(distinct)}
-            self._drafted = _drafted(self._state, draft_ids(cast(Hashable, model)))
+            self._drafted = _drafted(self._state, self._draft)
             reading.responder.calls += len(distinct)
             reading.responder.tokens += sum(len(model.encode(prompt)) for prompt in distinct.values())
         assert self._state is not None
-        suppressed = suppressed_ids(cast(Hashable, model), self._state.log_probs.shape[1])
-        return Opened(self._state, [self._rows[key] for key in keys], self._drafted, suppressed)
+        return Opened(self._state, [self._rows[key] for key in keys], self._drafted, self._suppressed)
 
 
 def _drafted(state: DecodingState, draft: Sequence[int]) -> list[list[float]]:
@@ -74,16 +77,14 @@ def _drafted(state: DecodingState, draft: Sequence[int]) -> list[list[float]]:
     return found
 
 
-@lru_cache(maxsize=4)
-def draft_ids(model: Any) -> tuple[int, ...]:
+def draft_ids(model: StepwiseModel) -> tuple[int, ...]:
     """Token ids of the abstaining draft, as they follow a prompt."""
     prompt: Prompt = [{"role": "user", "content": "?"}] if model.chat else "Answer:"
     ids: tuple[int, ...] = model.score(prompt, [DRAFT if model.chat else f" {DRAFT}"])[0].token_ids
     return ids
 
 
-@lru_cache(maxsize=4)
-def suppressed_ids(model: Any, vocabulary: int) -> tuple[int, ...]:
+def suppressed_ids(model: StepwiseModel, vocabulary: int) -> tuple[int, ...]:
     """Token ids that write exactly one of the suppressed words, with or without a space before it."""
     wanted = {*SUPPRESSED, *(f" {word}" for word in SUPPRESSED)}
     return tuple(token for token in range(vocabulary) if model.decode([token]) in wanted)
