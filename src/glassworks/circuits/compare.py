@@ -73,15 +73,15 @@ def compare_circuits(
             )  # fmt: skip
         opened = dict(zip(short_names(circuits), map(open_circuit, circuits), strict=True))
         known = None if truth is None else open_circuit(truth)
+        grain = next(iter(opened.values())).graph
+        options = GraphOptions(grain.embeddings, grain.ungrouped)
+        problems = {
+            name: judging_problem(model, data, ablation, options, pairs, seed, device)
+            for name, model in zip(short_names(models or []), models or [], strict=True)
+        }
         _overlaps(run, opened)
         write_circuit(run.path / CIRCUIT, ensemble(list(opened.values())))
-        if models is not None:
-            grain = next(iter(opened.values())).graph
-            options = GraphOptions(grain.embeddings, grain.ungrouped)
-            problems = {
-                name: judging_problem(model, data, ablation, options, pairs, seed, device)
-                for name, model in zip(short_names(models), models, strict=True)
-            }
+        if problems:
             _faithfulness(run, opened, problems, seed)
             _shifts(run, problems, seed)
         if known is not None:

@@ -30,7 +30,6 @@ from glassworks.eliza.program import (
     step,
     times,
 )
-from glassworks.eliza.script import ELIZA, END
 from glassworks.errors import OptionError
 
 MOST_CONTEXT = 5
@@ -88,11 +87,6 @@ class Induction(Construction):
         """Lengths of the runs of words behind copied groups."""
         return sorted({len(prefix[-1]) for prefix in self.marks})
 
-    @cached_property
-    def letters(self) -> list[str]:
-        """The words that a group can hold."""
-        return [token for token in self.machine.tokens if token not in {*self.machine.starts, ELIZA, END, "$"}]
-
     def _before(self, back: int, token: str) -> str:
         return f"before{back}:{token}" if back else self.word(token)
 
@@ -105,7 +99,7 @@ class Induction(Construction):
         heads = [HeadProgram("groups of the turn", *count(counts, same_turn=True))] if counts else []
         words = set(range(1, self.context))
         words |= {run + d for run in self.runs_behind for d in range(1, self.context + 1)}
-        for back in range(1, max(words | set(), default=0) + 1):
+        for back in range(1, max(words, default=0) + 1):
             near = [prefix for prefix in self.marks if back <= len(prefix[-1]) + self.context]
             flags = dict.fromkeys(self.matched[prefix[:-1]] for prefix in near)
             copies = [Copy({flag: 1.0}, f"past{back}:{flag}") for flag in flags]

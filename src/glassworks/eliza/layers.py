@@ -110,6 +110,11 @@ class Construction:
         return flags
 
     @cached_property
+    def letters(self) -> list[str]:
+        """The words that a copied group can hold."""
+        return [token for token in self.machine.tokens if token not in {*self.machine.starts, ELIZA, END, "$"}]
+
+    @cached_property
     def position_digits(self) -> list[str]:
         """Dimensions of a position's octal digits, where induction tells turns apart by them."""
         return digits_of(self.options.max_len) if self.options.copy == "induction" else []

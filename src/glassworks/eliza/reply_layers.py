@@ -229,8 +229,7 @@ class _Replies(Construction):
             layers += [self.induction.search_layer(), LayerProgram(neurons=self.induction.choose_neurons())]
         else:
             aim.neurons = self._aim_neurons()
-        words = [token for token in self.machine.tokens if token not in {*self.machine.starts, ELIZA, END, "$"}]
-        outs = tuple(Copy({self.word(token): 1.0}, f"out:{token}") for token in words)
+        outs = tuple(Copy({self.word(token): 1.0}, f"out:{token}") for token in self.letters)
         copying.heads.append(HeadProgram("copy", at({"target": 1.0}), outs))
         return [*layers, copying]
 

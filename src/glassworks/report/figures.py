@@ -20,6 +20,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.mlab import GaussianKDE
 from matplotlib.patches import Rectangle
 
 from glassworks.foundations.files import write_text
@@ -328,8 +329,7 @@ def _draw_violin(axes: Axes, row: int, values: np.ndarray) -> None:
     """Dots, mean and, from five different values on, the outline of sorted `values` [n] around the height `row`."""
     if len(values) >= 5 and values[0] < values[-1]:
         x = np.linspace(values[0], values[-1], 80)
-        width = values.std(ddof=1) * len(values) ** -0.2
-        density = np.exp(-0.5 * ((x[:, None] - values) / width) ** 2).sum(1)
+        density = GaussianKDE(values).evaluate(x)
         half = 0.24 * density / density.max()
         axes.fill_between(x, row - half, row + half, color=SERIES[0], alpha=0.2, linewidth=0, gid=f"violin-{row}")
     else:
