@@ -10,9 +10,9 @@ log-probability a token, without length bias and with the opposite one; Spearman
 right digits and length of 1000 samples (the end counted), and how many reach the longest length.
 `sums` is SimPO without length normalisation. Results of 24 November 2026 miss two of the three bars: the rho of sums is
 .097 above SimPO's, not .10, and SimPO's right digits peak near step 50 (.84 with seed 0, start .68) and fall below the
-start by step 200. Samples show what happens: fillers stand where digits belong. Rejected responses are shorter, so
-their tokens are pushed down harder than chosen ones are pushed up, and what they lose goes to tokens that neither
-response has there. The same was seen with torch's own layers and initialisation, and with separate embeddings.
+start by step 200. Samples show fillers where digits belong. A guess that was not tested: rejected responses
+are shorter, so their tokens are pushed down harder than chosen ones are pushed up, and what they lose goes to tokens
+that neither response has there. One seed each of torch's own layers and of separate embeddings did the same.
 What this cannot show: which method is best on language.
 """
 

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Trainer
 
 from glassworks.foundations.models import load_model
 
@@ -79,6 +79,19 @@ def token_ids(setting: Setting) -> list[tuple[list[int], list[int], list[int]]]:
     ]
 
 
+def step_of(trainer: Trainer, batch: dict[str, Any]) -> Callable[[], float]:
+    """Loss and backward of one batch by either trainer; returns the loss."""
+    trainer.model.train()
+
+    def step() -> float:
+        trainer.model.zero_grad()
+        loss = trainer.compute_loss(trainer.model, batch)
+        loss.backward()
+        return float(loss.detach())
+
+    return step
+
+
 def our_step(setting: Setting, folder: str) -> Callable[[], float]:
     """A step of PreferenceTrainer: loss and backward."""
     from glassworks.foundations.training import training_arguments
@@ -92,16 +105,7 @@ def our_step(setting: Setting, folder: str) -> Callable[[], float]:
         settings={"beta": 2.0, "gamma": 1.0},
         train_dataset=examples,
     )
-    batch = trainer.data_collator(examples)
-
-    def step() -> float:
-        trainer.model.zero_grad()
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        return float(loss.detach())
-
-    trainer.model.train()
-    return step
+    return step_of(trainer, trainer.data_collator(examples))
 
 
 def trl_step(setting: Setting, folder: str) -> Callable[[], float]:
@@ -129,16 +133,7 @@ def trl_step(setting: Setting, folder: str) -> Callable[[], float]:
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )  # fmt: skip
-    batch = next(iter(trainer.get_train_dataloader()))
-
-    def step() -> float:
-        trainer.model.zero_grad()
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        return float(loss.detach())
-
-    trainer.model.train()
-    return step
+    return step_of(trainer, next(iter(trainer.get_train_dataloader())))
 
 
 def measure(side: str, name: str) -> dict[str, float]:
