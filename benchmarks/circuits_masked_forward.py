@@ -2,17 +2,19 @@
 
 Run: python benchmarks/circuits_masked_forward.py
 
-Random weights, 4 prompts of 32 tokens, fp32, one answer each, one thread. Time is CPU seconds, the median of steps
-that take turns in one process: `plain` (the model's own forward pass, logits everywhere), `plain_body` (logits at one
+Random weights, 4 prompts of 32 tokens, fp32, one answer each, one thread. Time is CPU seconds, the median of steps that
+take turns in one process: `plain` (the model's own forward pass, logits everywhere), `plain_body` (logits at one
 place), `glassworks`, `prefix` (the same, with the first half of the prompts in common) and `two_einsums` (every reader
 takes z x + (1 - z) x' of all writers, by autograd, on the same modules: the formula of the paper as it stands). Memory
-is the growth of the peak in a process of its own; `bound` is 2.5 buffers of W B S D numbers and half a GB.
+is the growth to the peak in a process of its own, once the model is there (Linux); `bound` is 2.5 buffers of W B S D
+numbers and half a GB.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -117,14 +119,22 @@ def times() -> dict[str, list[float]]:
 
 
 def child(path: str) -> None:
-    """Print the growth of the peak memory, in MiB, by two steps of `path`, after small ones that load the libraries."""
+    """Print the growth of resident memory to its peak, in MiB, by two steps of `path` on a model that is ready."""
     torch.set_num_threads(1)
-    STEPS[path](Setting(layers=1, heads=2, width=64, vocabulary=64))
     setting = Setting()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what building the setting has freed would hide as much growth
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
+    before = resident("VmRSS")
     STEPS[path](setting)
     STEPS[path](setting)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    """Resident memory of this process, MiB: now (VmRSS) or at its peak (VmHWM). Linux."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(field))
 
 
 def memory(path: str) -> float:
