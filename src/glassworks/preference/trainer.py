@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ from glassworks.preference.pairs import TokenizedPair
 from glassworks.preference.policy import packed_log_probs
 
 log = logging.getLogger(__name__)
+
+_SHARING: WeakSet[nn.Module] = WeakSet()
+"""Models that were found to allow shared prompts: training their weights does not change that, and the probe costs."""
 
 MEANS = ("simpo", "rrhf", "orpo", "ipo", "dpo-norm")
 """Methods whose logged `logps/*` are means per token, as official SimPO code and TRL log them; others log sums."""
@@ -211,8 +215,13 @@ class PreferenceTrainer(StepMeanTrainer):
 def share_prompts(model: nn.Module) -> bool:
     """Whether a pair's prompt may be computed once; where not, the reason is logged."""
     from_hub: Any = model
-    support = supports_prefix_sharing(getattr(from_hub, "get_base_model", lambda: from_hub)())
-    if not support.supported:
+    base: nn.Module = getattr(from_hub, "get_base_model", lambda: from_hub)()
+    if base in _SHARING:
+        return True
+    support = supports_prefix_sharing(base)  # type: ignore[arg-type]
+    if support.supported:
+        _SHARING.add(base)
+    else:
         log.warning("Each response gets its own copy of the prompt: %s.", support.reason)
     return support.supported
 
