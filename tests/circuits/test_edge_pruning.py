@@ -1,5 +1,7 @@
 """Edge Pruning recovers a known circuit, leaves weights alone, and resumes as if it had not been stopped."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from cases.circuit_problems import random_problem, truth, written_problem
+from cases.tiny_models import tiny_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
+from glassworks.circuits.attribution import Attribution, eap_ig
 from glassworks.circuits.edge_pruning import EdgePruning, Trained, circuit_of, tensor_groups, train
+from glassworks.circuits.masked_model import MaskedModel
+from glassworks.circuits.problem import Problem
 from glassworks.errors import NonFiniteLoss, OptionError
 from glassworks.foundations.frozen import weight_hashes
 from glassworks.foundations.graph import Graph
@@ -89,17 +97,61 @@ def test_a_logarithmic_schedule_to_1_is_refused() -> None:
         train(random_problem(), EdgePruning(steps=5, schedule="logarithmic", target=1.0), target=0.9)
 
 
-def _half(rank: int, folder: str) -> None:
+def _half(rank: int, folder: str, size: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    trained = train(random_problem(n=4), HALVES, target=0.5, seed=3)
-    torch.save(trained.edges, f"{folder}/edges-{rank}.pt")
+    settings = replace(HALVES, batch_size=size)
+    torch.save(train(random_problem(n=4), settings, target=0.5, seed=3).edges, f"{folder}/edges-{rank}.pt")
     dist.destroy_process_group()
+
+
+def _forked(work: Callable[..., None], *args: object) -> None:
+    # Forked, not spawned: a new interpreter would take far longer to import its libraries than to train.
+    mp.start_processes(work, args=args, nprocs=2, start_method="fork")
 
 
 def test_two_processes_with_half_a_batch_each_equal_one(tmp_path: Path) -> None:
     whole = train(random_problem(n=4), HALVES, target=0.5, seed=3)
-    # Forked, not spawned: a new interpreter would take far longer to import its libraries than to train.
-    mp.start_processes(_half, args=(str(tmp_path),), nprocs=2, start_method="fork")
+    _forked(_half, str(tmp_path), 4)
     for rank in (0, 1):
-        assert torch.allclose(torch.load(tmp_path / f"edges-{rank}.pt"), whole.edges, atol=1e-4)
+        assert torch.allclose(torch.load(tmp_path / f"edges-{rank}.pt"), whole.edges, atol=1e-5, rtol=0)
+
+
+def test_a_batch_that_two_processes_cannot_share_equally_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(mp.ProcessRaisedException, match="3 pairs of a step"):
+        _forked(_half, str(tmp_path), 3)
+
+
+def _with_half_the_weights(rank: int, folder: str, cases: list[tuple[str, bool, bool]]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
+    for at, (family, root, checkpointing) in enumerate(cases):
+        model = tiny_model(family)
+        blocks = model.transformer.h if family == "gpt2" else model.model.layers
+        for module in (*blocks, *([model] if root else [])):
+            fully_shard(module, mesh=mesh)
+        pairs = random_problem(n=7).pairs
+        problem = Problem(MaskedModel(model, checkpointing=checkpointing), pairs)
+        found = train(problem, HALVES, target=0.5, seed=3).edges
+        scores = eap_ig(problem, Attribution(batch_size=4, steps=2))
+        held = sum(parameter.to_local().numel() for block in blocks for parameter in block.parameters())
+        torch.save((found, scores, held), f"{folder}/{at}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_a_model_sharded_over_two_processes_gives_the_gates_of_a_whole_one(tmp_path: Path) -> None:
+    cases = [("gpt2", True, False), ("gpt2", False, False), ("gemma2", True, True)]
+    _forked(_with_half_the_weights, str(tmp_path), cases)
+    for at, (family, _, _) in enumerate(cases):
+        whole = Problem(MaskedModel(tiny_model(family)), random_problem(n=7).pairs)
+        edges, scores = (
+            train(whole, HALVES, target=0.5, seed=3).edges,
+            eap_ig(whole, Attribution(batch_size=4, steps=2)),
+        )
+        blocks = sum(p.numel() for layer in whole.masked.parts.layers for p in layer.block.parameters())
+        for rank in (0, 1):
+            found, attributed, held = torch.load(tmp_path / f"{at}-{rank}.pt")
+            assert held <= 0.51 * blocks
+            assert torch.allclose(found, edges, atol=1e-5, rtol=0)
+            assert torch.allclose(attributed, scores, atol=1e-5, rtol=0)

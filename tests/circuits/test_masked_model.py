@@ -1,17 +1,11 @@
 """The gated forward pass against the model itself, against a naive version, and against finite differences."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
 from cases.tiny_models import DECODERS, random_tokens, tiny_model
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 from glassworks.circuits.masked_model import MaskedModel, Positions
-from glassworks.errors import UnsupportedArchitecture
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.recompose import normed, trace
 
@@ -291,15 +285,3 @@ def test_two_passes_before_their_backwards_do_not_share_a_buffer() -> None:
     (interleaved,) = torch.autograd.grad(first.sum(), gates)
     (alone,) = torch.autograd.grad(masked.logits(CLEAN, stand_ins, gates, AT).sum(), gates)
     assert torch.equal(interleaved, alone)
-
-
-def test_weights_sharded_over_processes_are_refused(tmp_path: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    try:
-        model = tiny_model("gpt2")
-        for module in (*model.transformer.h, model):
-            fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
-        with pytest.raises(UnsupportedArchitecture, match="gpt2"):
-            MaskedModel(model)
-    finally:
-        dist.destroy_process_group()

@@ -3,7 +3,8 @@
 Minimises KL(full || circuit) + lambda1 (s - t) + lambda2 (s - t)^2 over the gates and maximises it over the lambdas;
 the target sparsity t rises during a warm-up. The noise and the batch of a step are functions of (seed, step), so a
 run that was killed and goes on equals one that was not. Several processes that share a process group each take a
-part of the batch and average their gradients. Input: a `Problem`. Output: `Trained`. Decides nothing: `circuit_of`.
+part of the batch and average their gradients, their models whole or sharded by FSDP2. Input: a `Problem`. Output:
+`Trained`. Decides nothing: `circuit_of`.
 """
 
 from __future__ import annotations
@@ -147,6 +148,11 @@ class _State:
 
     def __init__(self, problem: Problem, settings: EdgePruning, target: float, seed: int) -> None:
         self.problem, self.settings, self.seed = problem, settings, seed
+        self.size = min(settings.batch_size, len(problem))
+        if self.size % _processes():
+            raise OptionError(
+                f"{self.size} pairs of a step cannot be shared equally by {_processes()} processes", place="batch_size"
+            )
         warmup = round(settings.steps * 5 / 6) if settings.warmup_steps is None else settings.warmup_steps
         self.edge_schedule = SparsitySchedule(target, warmup, kind=settings.schedule)
         self.node_schedule = SparsitySchedule(settings.node_target, warmup, kind=settings.schedule)
@@ -224,20 +230,24 @@ class _State:
 
     def _indices(self, step: int) -> list[int]:
         """The pairs of a step: consecutive parts of a fresh order each epoch; of several processes, this one's."""
-        size, total = min(self.settings.batch_size, len(self.problem)), len(self.problem)
+        size, total = self.size, len(self.problem)
         epoch, part = divmod(step, total // size)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed * 7919 + epoch))
         chosen = order[part * size : (part + 1) * size].tolist()
-        return chosen[dist.get_rank() :: dist.get_world_size()] if dist.is_initialized() else chosen
+        return chosen[dist.get_rank() :: _processes()] if dist.is_initialized() else chosen
 
     def _average_gradients(self) -> None:
-        if not dist.is_initialized():
+        if _processes() == 1:
             return
         for group in self.optimiser.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
-                    parameter.grad /= dist.get_world_size()
+                    parameter.grad /= _processes()
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def _is_first_process() -> bool:

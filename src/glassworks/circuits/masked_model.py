@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from glassworks.circuits.prefix import Prefix, PrefixCache, cache_argument, prefix_of
@@ -23,6 +23,7 @@ from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.attention import AttentionCall
 from glassworks.foundations.parts import Anatomy
 from glassworks.foundations.recompose import Trace, embed, mlp_write, normed, read_out, trace
+from glassworks.foundations.sharding import Shards
 
 # What the logits with all gates at 1 may be off by, as a share of max(1, largest logit).
 SELF_TEST = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -76,12 +77,14 @@ class MaskedModel:
         parts: Anatomy | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.shards = Shards(model)
         self.parts = anatomy(model) if parts is None else parts
         self.graph = graph_of(self.parts, embeddings=embeddings, ungrouped=ungrouped)
         self.checkpointing = checkpointing
         self.sites = sites_of(self.graph)
         self._exists = self.graph.exists.to(self.device)
-        self._has_cache = cache_argument(model) is not None
+        # Prefixes differ between processes, and with them when the model would run, which shards must agree on.
+        self._has_cache = cache_argument(model) is not None and not self.shards
         self._calls: dict[tuple[int, int, int], tuple[Trace, PrefixCache | None]] = {}
         self._buffers: dict[torch.Size, list[Tensor]] = {}
         self._check()
@@ -102,10 +105,16 @@ class MaskedModel:
         """Gates of the whole model, fp32 (float64 of a float64 model) [writers, readers], 0 where no edge exists."""
         return self._exists.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
 
+    @property
+    def _head(self) -> tuple[nn.Module | None, ...]:
+        return self.parts.head.final_norm, *self.parts.head.modules
+
     @torch.no_grad()
     def plain_logits(self, input_ids: Tensor, at: Positions) -> Tensor:
         """The unmasked model's logits [answers, vocab] at `at`, for input_ids [batch, seq] padded on the right."""
-        return read_out(self.parts.head, self._final_stream(input_ids, at))
+        stream = self._final_stream(input_ids, at)
+        with self.shards.gathered(*self._head):
+            return read_out(self.parts.head, stream)
 
     @torch.no_grad()
     def writers(self, input_ids: Tensor) -> Tensor:
@@ -116,8 +125,9 @@ class MaskedModel:
         out[: self.graph.embeddings] = self._embedding_writers(input_ids, run)
         for index, layer in enumerate(self.parts.layers):
             first = self.graph.writers_before(index)
-            out[first : first + self.graph.heads] = heads_written(layer, run.heads[index])
-            out[first + self.graph.heads] = mlp_write(layer, run.mlps[index])
+            with self.shards.gathered(layer.block):
+                out[first : first + self.graph.heads] = heads_written(layer, run.heads[index])
+                out[first + self.graph.heads] = mlp_write(layer, run.mlps[index])
         return out
 
     def prefix(self, input_ids: Tensor) -> Prefix | None:
@@ -150,26 +160,29 @@ class MaskedModel:
         if prefix is not None:
             job = _behind(job, prefix)
         stream: Tensor = _Gated.apply(gates * self._exists, constants, self, job)  # type: ignore[no-untyped-call]
-        return read_out(self.parts.head, stream)
+        if not self.shards:
+            return read_out(self.parts.head, stream)
+        self.shards.open(*self._head)
+        logits: Tensor = _Gather.apply(read_out(self.parts.head, stream), self)  # type: ignore[no-untyped-call]
+        return logits
 
     def _forward(self, gates: Tensor, job: _Pass) -> Tensor:
         """The residual stream [answers, hidden] that the final reader receives; fills the buffer and the tape."""
-        calls = self._trace_of(job).attention_calls
+        run = self._trace_of(job)
         buffer = job.differences = self._take_buffer(job.clean)
         z, known = gates.to(self.dtype), 0
         summed = torch.zeros_like(buffer[0])
         if self.graph.embeddings == 0:
-            summed = summed + self._embedding_sum(job.clean, self._trace_of(job))
+            summed = summed + self._embedding_sum(job.clean, run)
         else:
-            embedded = self._embedding_writers(job.clean, self._trace_of(job))
-            self._write(job, slice(0, self.graph.embeddings), embedded)
+            self._write(job, slice(0, self.graph.embeddings), self._embedding_writers(job.clean, run))
         for site in self.sites:
             if job.stand_ins is not None and site.visible > known:
                 summed, known = summed + job.stand_ins[known : site.visible].sum(dim=0), site.visible
             keep = job.record and not self.checkpointing
             reads = self._read(z, site, summed, buffer).requires_grad_(keep)
-            with torch.set_grad_enabled(keep):
-                written = self._run(site, reads, calls)
+            with torch.set_grad_enabled(keep), self.shards.gathered(self.parts.layers[site.layer].block):
+                written = self._run(site, reads, run.attention_calls)
             self._write(job, site.writes, written.detach())
             if job.record:
                 job.sums.append(summed)
@@ -196,13 +209,14 @@ class MaskedModel:
         for site in reversed(self.sites):
             held = job.tape.pop()
             summed = job.sums.pop()
-            with torch.enable_grad():
-                if held is None:
-                    reads = self._read(z, site, summed, job.differences).requires_grad_()
-                    held = reads, self._run(site, reads, calls)
-            reads, written = held
-            del held
-            (into,) = torch.autograd.grad(written, reads, back[site.writes])
+            with self.shards.gathered(self.parts.layers[site.layer].block):
+                with torch.enable_grad():
+                    if held is None:
+                        reads = self._read(z, site, summed, job.differences).requires_grad_()
+                        held = reads, self._run(site, reads, calls)
+                reads, written = held
+                del held
+                (into,) = torch.autograd.grad(written, reads, back[site.writes])
             into = into.reshape(into.shape[0], -1)
             sees = slice(0, site.visible)
             of_gates[sees, site.readers] = (scoring[sees].flatten(1) @ into.T).to(gates.dtype)
@@ -244,7 +258,7 @@ class MaskedModel:
     def _trace_of(self, job: _Pass) -> Trace:
         """What the model hands to its modules for this batch, length and prefix; the tokens do not matter."""
         shape = (*job.clean.shape[:2], 0 if job.prefix is None else job.prefix.length)
-        if shape not in self._calls:
+        if self.shards.anywhere(shape not in self._calls):
             if len(self._calls) >= SHAPES:
                 self._calls.clear()
             cache = None if job.prefix is None else PrefixCache(job.prefix)
@@ -260,12 +274,15 @@ class MaskedModel:
         return embed(self.parts.embedding, Trace(ids, table_inputs=[((ids,), {}), *run.table_inputs[1:]]))
 
     def _embedding_sum(self, ids: Tensor, run: Trace) -> Tensor:
-        return normed(self.parts.embedding.norm, torch.stack(self._tables(ids, run)).sum(dim=0))
+        embedding = self.parts.embedding
+        with self.shards.gathered(*embedding.tables, embedding.norm):
+            return normed(embedding.norm, torch.stack(self._tables(ids, run)).sum(dim=0))
 
     def _embedding_writers(self, ids: Tensor, run: Trace) -> Tensor:
         """[embeddings, batch, seq, hidden]: their sum, or tokens and everything else. run: of the same shape."""
         if self.graph.embeddings == 2:
-            tokens, *others = self._tables(ids, run)
+            with self.shards.gathered(*self.parts.embedding.tables):
+                tokens, *others = self._tables(ids, run)
             return torch.stack([tokens, torch.stack(others).sum(dim=0)])
         return self._embedding_sum(ids, run)[None][: self.graph.embeddings]
 
@@ -344,3 +361,17 @@ class _Gated(torch.autograd.Function):
         of_gates, of_constants = ctx.masked._backward(gates, ctx.job, flow.detach(), ctx.constants)
         learned = None if ctx.constants is None else of_constants.to(ctx.constants.dtype)
         return of_gates, learned, None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Logits as they are; on the way back the sharded weights of the head are gathered before its own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, masked: MaskedModel) -> Tensor:
+        ctx.masked = masked
+        return logits.view_as(logits)
+
+    @staticmethod
+    def backward(ctx: Any, flow: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        ctx.masked.shards.open(*ctx.masked._head)
+        return flow, None

@@ -67,7 +67,8 @@ class Problem:
         """The pairs at `indices`, with the full model's logits and the stand-ins, from memory where they are kept."""
         batch = self.pairs.batch(indices, self.masked.device)
         shared = self._shared(indices, batch)
-        if self._cached and all(index in self._known for index in indices):
+        unknown = not (self._cached and all(index in self._known for index in indices))
+        if not self.masked.shards.anywhere(unknown):
             known = [self._known[index] for index in indices]
             full, stand_ins = torch.cat([one.full for one in known]), self._joined(known, batch)
             prefixes = [one.prefix for one in known if one.prefix is not None]

@@ -21,6 +21,7 @@ from glassworks.foundations.discovery import Finder
 from glassworks.foundations.families import GUIDE, Fused, family_of, supported
 from glassworks.foundations.parts import Anatomy
 from glassworks.foundations.recompose import self_check
+from glassworks.foundations.sharding import Shards
 
 # Short, since a recording keeps every activation; longer than the sliding windows of the tests' models.
 PROBE_LENGTH = 12
@@ -39,6 +40,7 @@ def anatomy(model: PreTrainedModel, *, check: bool = True, seed: int = 0) -> Ana
         raise _unsupported(model, row.refused)
     if model.config.is_encoder_decoder:
         raise _unsupported(model, "an encoder-decoder has two stacks of blocks; one is read here")
+    Shards(model)  # refuses weights that cannot be gathered part by part
     problems: list[str] = []
     with evaluating(model), torch.no_grad():
         inputs = _probe(model, seed)

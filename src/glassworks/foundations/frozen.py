@@ -18,10 +18,12 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from glassworks.errors import FrozenWeightChanged
+from glassworks.foundations.sharding import reshard
 
 
 def weight_hashes(model: nn.Module, names: Collection[str] | None = None) -> dict[str, str]:
     """SHA-256 of the bytes, dtype and shape of each parameter in `names`; by default of those without gradient."""
+    reshard(model)  # what is gathered now may not be at the next comparison
     return {
         name: _sha(parameter)
         for name, parameter in model.named_parameters()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from glassworks.foundations.attention import AttentionCall, head_outputs, head_writes
 from glassworks.foundations.dataflow import Unexplained, hooked, is_linear
 from glassworks.foundations.parts import Anatomy, Embedding, Head, Layer, first_tensor
+from glassworks.foundations.sharding import Shards
 
 # Allowed error of the recomposed logits, to be multiplied by max(1, max |logit|). Most models compute norms and
 # rotary angles in float32 whatever their type, so that in float64 the last bit of a float32 can turn.
@@ -130,17 +131,21 @@ def read_out(head: Head, stream: Tensor, last: Tensor | None = None) -> Tensor:
 
 def streams(anatomy: Anatomy, run: Trace) -> Iterator[Tensor]:
     """The residual stream before each layer and after the last, each [batch, seq, hidden], from the parts alone."""
-    stream = normed(anatomy.embedding.norm, torch.stack(embed(anatomy.embedding, run)).sum(dim=0))
+    shards, embedding = Shards(anatomy.model), anatomy.embedding
+    with shards.gathered(*embedding.tables, embedding.norm):
+        stream = normed(embedding.norm, torch.stack(embed(embedding, run)).sum(dim=0))
     yield stream
     for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
-        stream = layer_forward(layer, stream, call)
+        with shards.gathered(layer.block):
+            stream = layer_forward(layer, stream, call)
         yield stream
 
 
 def recompose(anatomy: Anatomy, run: Trace) -> Tensor:
     """The logits of the model on the traced input, from the parts alone; shaped as the model's own."""
     *_, stream = streams(anatomy, run)
-    return read_out(anatomy.head, stream, _last_positions(anatomy, run.input_ids))
+    with Shards(anatomy.model).gathered(anatomy.head.final_norm, *anatomy.head.modules):
+        return read_out(anatomy.head, stream, _last_positions(anatomy, run.input_ids))
 
 
 def _last_positions(anatomy: Anatomy, input_ids: Tensor) -> Tensor | None:
@@ -158,17 +163,19 @@ def self_check(anatomy: Anatomy, input_ids: Tensor) -> float:
 
     Raises Unexplained where it exceeds TOLERANCE, or where a head's slice also reaches other heads.
     """
-    run = trace(anatomy, input_ids, activations=False)
+    run, shards = trace(anatomy, input_ids, activations=False), Shards(anatomy.model)
     try:
         reads = list(streams(anatomy, run))
-        logits = read_out(anatomy.head, reads[-1])
+        with shards.gathered(anatomy.head.final_norm, *anatomy.head.modules):
+            logits = read_out(anatomy.head, reads[-1])
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         # A norm, an MLP or a head that wants more than one tensor.
         raise Unexplained(f"the parts do not run on their own ({error})") from error
     experts = any(not is_linear(layer.mlp.output) for layer in anatomy.layers)
     difference = _compare(logits, run.logits, experts=experts)
     for layer, read, call in zip(anatomy.layers, reads, run.attention_calls, strict=False):
-        _check_slices(layer, normed(layer.pre_attention_norm, read), call)
+        with shards.gathered(layer.block):
+            _check_slices(layer, normed(layer.pre_attention_norm, read), call)
     return difference
 
 
