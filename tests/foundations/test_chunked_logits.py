@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases.token_logits import VOCAB, Case, naive_logits, naive_token_log_probs
+from cases.token_logits import TOKENS, VOCAB, Case, naive_logits, naive_token_log_probs
 from torch import Tensor
 
 from glassworks.errors import OptionError
@@ -183,3 +183,28 @@ def test_a_second_derivative_is_refused_and_states_must_fit() -> None:
         gradient.sum().backward()
     with pytest.raises(OptionError, match=r"shape \(1, 13, 7\), expected \[tokens, 7\]"):
         per_token(hidden[None], head, LabelLogProb(case.labels))
+
+
+@pytest.mark.parametrize("kept_tokens", [1, 4, 5, TOKENS, 10 * TOKENS])
+@pytest.mark.parametrize("settings_of", HEADS.values(), ids=HEADS)
+def test_kept_probabilities_change_no_gradient(settings_of: dict[str, Any], kept_tokens: int) -> None:
+    case = Case(**settings_of)
+    (hidden, head), (plain_hidden, plain_head) = case.leaves(True), case.leaves(True)
+    kept = token_log_probs(hidden, case.labels, head, chunk_elements=3 * VOCAB, kept_elements=kept_tokens * VOCAB)
+    plain = token_log_probs(plain_hidden, case.labels, plain_head, chunk_elements=3 * VOCAB)
+    assert torch.equal(kept, plain)
+    for _ in range(2):  # the second backward finds nothing kept, since the first has overwritten it
+        kept.backward(case.upstream, retain_graph=True)
+        plain.backward(case.upstream, retain_graph=True)
+    for mine, theirs in ((hidden, plain_hidden), (head.weight, plain_head.weight), (head.bias, plain_head.bias)):
+        if mine is not None and theirs is not None:
+            torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_kept_probabilities_save_the_second_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, calls = Case(), []
+    hidden, head = case.leaves(True)
+    original = Unembedding.logits
+    monkeypatch.setattr(Unembedding, "logits", lambda *args, **kw: calls.append(1) or original(*args, **kw))
+    token_log_probs(hidden, case.labels, head, kept_elements=TOKENS * VOCAB).sum().backward()
+    assert len(calls) == 1

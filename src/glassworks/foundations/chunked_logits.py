@@ -2,9 +2,9 @@
 
 A criterion gives one value a token from that token's row of logits. Forward goes over chunks of tokens. With a
 frozen head the gradient is computed there and then, while the logits are at hand, so nothing is done twice. With
-a head that trains, the weight's gradient depends on what follows; backward then recomputes the logits by blocks of
-the vocabulary, each of which yields its rows of the weight's gradient whole. Knows tensors only; `log_probs` is
-the front.
+a head that trains, the weight's gradient depends on what follows: the probabilities of as many tokens as the caller
+allows are kept for it, and backward recomputes the logits of the others by blocks of the vocabulary, each of which
+yields its rows of the weight's gradient whole. Knows tensors only; `log_probs` is the front.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ class _PerToken(torch.autograd.Function):
         head: Unembedding,
         criterion: Criterion,
         chunk_elements: int,
+        kept_elements: int,
         recording: bool,
     ) -> Tensor:
         """Values [tokens]; hidden: [tokens, hidden], weight: [vocab, hidden], bias: [vocab] or None."""
@@ -160,9 +161,15 @@ class _PerToken(torch.autograd.Function):
         at_once = recording and not head_trains
         collected: list[Tensor] = []
         size = max(1, chunk_elements // head.vocabulary)
+        # A teacher's probabilities and a cap's logits would have to be kept too.
+        keeps = head_trains and criterion.teacher is None and head.soft_cap is None
+        kept_rows = min(kept_elements // head.vocabulary, len(hidden)) if keeps else 0
+        kept_probs = hidden.new_empty(
+            kept_rows, head.vocabulary, dtype=torch.promote_types(weight.dtype, torch.float32)
+        )
         for start in range(0, max(len(hidden), 1), size):
             rows = slice(start, start + size)
-            parts = _measure_chunk(hidden[rows], head, criterion, rows, at_once, head_trains)
+            parts = _measure_chunk(hidden[rows], head, criterion, rows, at_once, head_trains, kept_probs[rows])
             # Into tensors of the final size: small ones kept from each chunk would lie between the freed large
             # ones, and the heap would grow by a chunk a turn.
             if not collected:
@@ -171,7 +178,7 @@ class _PerToken(torch.autograd.Function):
                 whole[rows] = part
         values, *kept = collected
         ctx.head_trains, ctx.scale, ctx.soft_cap = head_trains, head.scale, head.soft_cap
-        ctx.criterion, ctx.chunk_elements = criterion, chunk_elements
+        ctx.criterion, ctx.chunk_elements, ctx.kept_probs = criterion, chunk_elements, kept_probs
         if head_trains:
             ctx.save_for_backward(hidden, weight, bias, *kept)
         else:
@@ -184,36 +191,57 @@ class _PerToken(torch.autograd.Function):
         """Gradients of hidden, weight and bias, in their shapes; upstream: [tokens]."""
         if not ctx.head_trains:
             (gradient,) = ctx.saved_tensors
-            return (gradient * upstream.unsqueeze(1).to(gradient.dtype), *[None] * 6)
+            return (gradient * upstream.unsqueeze(1).to(gradient.dtype), *[None] * 7)
         hidden, weight, bias, *statistics = ctx.saved_tensors
         head = Unembedding(weight, bias, ctx.scale, ctx.soft_cap)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         hidden_gradient = torch.zeros_like(hidden, dtype=upstream.dtype) if wants_hidden else None
-        weight_gradient = torch.empty_like(weight) if wants_weight else None
-        bias_gradient = torch.empty_like(bias) if wants_bias else None
-        size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(hidden), 1))
-        for start in range(0, head.vocabulary, size):
-            columns = slice(start, min(start + size, head.vocabulary))
-            slope = _recomputed_slope(hidden, head, Statistics(*statistics), ctx.criterion.teacher, upstream, columns)
+        weight_gradient = torch.zeros_like(weight) if wants_weight else None
+        bias_gradient = torch.zeros_like(bias) if wants_bias else None
+
+        def collect(slope: Tensor, rows: slice, columns: slice) -> None:
             if bias_gradient is not None:
-                bias_gradient[columns] = slope.sum(0)
+                bias_gradient[columns] += slope.sum(0)
             slope = slope.to(weight.dtype)
             if hidden_gradient is not None:
-                hidden_gradient += slope @ weight[columns]
+                hidden_gradient[rows] += slope @ weight[columns]
             if weight_gradient is not None:
-                weight_gradient[columns] = slope.T @ hidden
-            del slope  # Free before the next block takes its own.
+                weight_gradient[columns].addmm_(slope.T, hidden[rows])
+
+        # Overwritten below, so they serve one backward; another recomputes all.
+        kept_probs, ctx.kept_probs = ctx.kept_probs, hidden.new_empty(0)
+        kept, rest = slice(len(kept_probs)), slice(len(kept_probs), None)
+        if len(kept_probs):
+            of_kept = Statistics(*(part[kept] for part in statistics))
+            collect(_scaled_slope(kept_probs, of_kept, upstream[kept], head), kept, slice(None))
+            del kept_probs  # Free before the first block takes its own.
+        of_rest = Statistics(*(part[rest] for part in statistics))
+        size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(upstream[rest]), 1))
+        for start in range(0, head.vocabulary if len(upstream[rest]) else 0, size):
+            columns = slice(start, min(start + size, head.vocabulary))
+            collect(
+                _recomputed_slope(hidden[rest], head, of_rest, ctx.criterion.teacher, upstream[rest], columns),
+                rest,
+                columns,
+            )
         if hidden_gradient is not None:
             hidden_gradient = hidden_gradient.to(hidden.dtype)
-        return (hidden_gradient, weight_gradient, bias_gradient, *[None] * 4)
+        return (hidden_gradient, weight_gradient, bias_gradient, *[None] * 5)
 
 
 def _measure_chunk(
-    hidden: Tensor, head: Unembedding, criterion: Criterion, rows: slice, at_once: bool, head_trains: bool
+    hidden: Tensor,
+    head: Unembedding,
+    criterion: Criterion,
+    rows: slice,
+    at_once: bool,
+    head_trains: bool,
+    kept_probs: Tensor,
 ) -> list[Tensor]:
     # A function, so that the chunk's buffers are free before the next chunk takes its own.
     logits = head.logits(hidden)
     measured = criterion.measure(logits, rows)
+    kept_probs.copy_(measured.probs[: len(kept_probs)])
     if at_once:
         return [measured.values, _slope(measured, logits, head).to(head.weight.dtype) @ head.weight]
     return [measured.values, *(measured.statistics if head_trains else ())]
@@ -242,6 +270,13 @@ def _recomputed_slope(
     return _before_scale_and_cap(probs, logits, head)
 
 
+def _scaled_slope(probs: Tensor, statistics: Statistics, upstream: Tensor, head: Unembedding) -> Tensor:
+    # The gradient by all logits of tokens whose probabilities [tokens, vocab] were kept, in their place.
+    probs.mul_((statistics.factor * upstream).unsqueeze(1))
+    probs.scatter_(1, statistics.ids, statistics.slopes * upstream.unsqueeze(1))
+    return probs if head.scale == 1 else probs.mul_(head.scale)
+
+
 def _slope(measured: Measured, logits: Tensor, head: Unembedding) -> Tensor:
     # In place of the probabilities: a fresh buffer of this size costs more time than the arithmetic.
     slope = measured.probs.mul_(measured.statistics.factor.unsqueeze(1))
@@ -259,13 +294,20 @@ def _before_scale_and_cap(slope: Tensor, logits: Tensor, head: Unembedding) -> T
 
 
 def per_token(
-    hidden: Tensor, head: Unembedding, criterion: Criterion, *, chunk_elements: int = CHUNK_ELEMENTS
+    hidden: Tensor,
+    head: Unembedding,
+    criterion: Criterion,
+    *,
+    chunk_elements: int = CHUNK_ELEMENTS,
+    kept_elements: int = 0,
 ) -> Tensor:
     """The criterion's value of each token, fp32 (float64 for a float64 head), [tokens]; differentiable.
 
     hidden: [tokens, hidden], converted to the weight's dtype, or under autocast both to autocast's. Gradients
     reach hidden and the head's weight and bias, once (no second derivative). chunk_elements bounds the logits
-    held at a time and changes no value beyond rounding. Raises OptionError for shapes that do not fit.
+    held at a time; kept_elements, the probabilities kept from forward to backward where the head trains, which
+    saves computing those logits again. Neither changes a value beyond rounding. Raises OptionError for shapes
+    that do not fit.
     """
     if hidden.ndim != 2 or hidden.shape[1] != head.weight.shape[1]:
         raise OptionError(
@@ -278,6 +320,13 @@ def per_token(
         bias = None if bias is None else bias.to(weight.dtype)
     with torch.autocast(device, enabled=False):
         result: Tensor = _PerToken.apply(
-            hidden.to(weight.dtype), weight, bias, head, criterion, chunk_elements, torch.is_grad_enabled()
+            hidden.to(weight.dtype),
+            weight,
+            bias,
+            head,
+            criterion,
+            chunk_elements,
+            kept_elements,
+            torch.is_grad_enabled(),
         )
     return result

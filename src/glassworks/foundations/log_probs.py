@@ -62,12 +62,18 @@ class TopTokens(NamedTuple):
 
 
 def token_log_probs(
-    hidden: Tensor, labels: Tensor, head: Unembedding, *, chunk_elements: int = CHUNK_ELEMENTS
+    hidden: Tensor,
+    labels: Tensor,
+    head: Unembedding,
+    *,
+    chunk_elements: int = CHUNK_ELEMENTS,
+    kept_elements: int = 0,
 ) -> Tensor:
     """log p(label) of each token, nats, fp32 [tokens]; 0 without gradient where the label is -100.
 
     hidden: [tokens, hidden]; labels: int64 [tokens], already the ones that each state predicts. chunk_elements:
-    logits held at a time. Raises OptionError for a label outside the vocabulary or shapes that do not fit.
+    logits held at a time; kept_elements: probabilities kept for the backward of a head that trains. Raises
+    OptionError for a label outside the vocabulary or shapes that do not fit.
     """
     if labels.shape != hidden.shape[:1]:
         raise OptionError(f"{tuple(labels.shape)} labels for hidden states of shape {tuple(hidden.shape)}")
@@ -80,7 +86,13 @@ def token_log_probs(
             remedy="Label positions that are not scored with -100.",
         )
     every = len(chosen) == len(labels)
-    values = per_token(hidden if every else hidden[scored], head, LabelLogProb(chosen), chunk_elements=chunk_elements)
+    values = per_token(
+        hidden if every else hidden[scored],
+        head,
+        LabelLogProb(chosen),
+        chunk_elements=chunk_elements,
+        kept_elements=kept_elements,
+    )
     return values if every else values.new_zeros(len(labels)).masked_scatter(scored, values)
 
 

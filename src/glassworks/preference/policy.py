@@ -19,6 +19,9 @@ from glassworks.foundations.log_probs import SequenceLogProbs, sum_by_sequence, 
 from glassworks.foundations.packing import PackedBatch, Predictions
 from glassworks.foundations.unembedding import Unembedding, language_model_of, unembedding_of
 
+KEPT_ELEMENTS = 2**25
+"""Probabilities kept for the backward of a head that trains: 128 MiB in fp32, little beside a step's activations."""
+
 
 def packed_log_probs(model: nn.Module, unwrapped: nn.Module, batch: PackedBatch) -> SequenceLogProbs:
     """Sum and number of the label log-probs of each sequence of `batch`, each [sequences], differentiable.
@@ -44,7 +47,7 @@ def _log_probs_for_logits(model: Any, wanted: Predictions) -> Iterator[list[Tens
     def forward(hidden: Tensor) -> Tensor:
         # Weights are read here, not before: FSDP gathers them for the forward only.
         head = Unembedding(layer.weight, layer.bias, shape_of_head.scale, shape_of_head.soft_cap)
-        values = token_log_probs(hidden.flatten(0, 1)[wanted.places], wanted.targets, head)
+        values = token_log_probs(hidden.flatten(0, 1)[wanted.places], wanted.targets, head, kept_elements=KEPT_ELEMENTS)
         found.append(values)
         return values.sum().reshape(1, 1, 1).to(hidden.dtype)
 
