@@ -1,5 +1,7 @@
 """The verb end to end on the model whose circuit is known, and what it refuses before any work."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from glassworks.circuits.data import toy_circuit_model
 from glassworks.circuits.draw import draw_circuit
 from glassworks.circuits.edge_pruning import EdgePruning, train
 from glassworks.circuits.evaluate import evaluate_circuit
-from glassworks.circuits.find import GraphOptions, find_circuit, load_masked
+from glassworks.circuits.find import GraphOptions, PairOptions, find_circuit, load_masked, task_pairs
 from glassworks.circuits.pairs import Pair, PairSet
 from glassworks.circuits.problem import Problem
 from glassworks.errors import OptionError
+from glassworks.foundations.adapters import tokenizer_of
 from glassworks.foundations.circuit_files import read_circuit, read_eap
 from glassworks.report.stages import read_stages
 
@@ -46,6 +49,31 @@ def test_find_eval_compare_and_draw_on_the_written_model(tmp_path: Path) -> None
     assert {"iou", "kl", "f1"} <= {item.metric for item in both.evidence}
     drawn = draw_circuit(str(run.path), str(tmp_path / "drawn"), beside=str(other))
     assert (drawn.path / "circuits.html").exists()
+
+
+def test_a_search_that_was_killed_goes_on_and_logs_each_step_once(tmp_path: Path) -> None:
+    toy = toy_circuit_model("written", str(tmp_path / "toy")).path
+    model, data, settings = str(toy / "model"), str(toy / "pairs.jsonl"), EdgePruning(steps=130, lr_warmup_steps=10)
+
+    def find(out: str) -> Path:
+        return find_circuit(model, data, str(tmp_path / out), sparsity=0.9, pruning=settings).path
+
+    whole = find("whole")
+    killed = tmp_path / "killed"
+    shutil.copytree(whole, killed)
+    for file in ("circuit.json", "mask.safetensors"):
+        (killed / file).unlink()
+    manifest = json.loads((killed / "run.json").read_text())
+    (killed / "run.json").write_text(json.dumps(manifest | {"status": "running"}))
+    log = (killed / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (killed / "metrics.jsonl").write_text("".join(log[:2]))  # steps 0 and 64; the state is from before step 64
+    training, _ = task_pairs(data, tokenizer_of(model), PairOptions(), 42)
+    problem = Problem(load_masked(model, GraphOptions(), "cpu"), training)
+    train(problem, settings, target=0.9, seed=42, checkpoint=killed / "mask.safetensors", stop_after=100)
+    resumed = find("killed")
+    steps = [[json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] for run in (whole, resumed)]
+    assert steps == [[0, 64, 128, 129]] * 2
+    assert (resumed / "circuit.json").read_bytes() == (whole / "circuit.json").read_bytes()
 
 
 def test_sparsity_of_1_is_refused_before_the_model_is_looked_for(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from cases.tiny_models import random_tokens
 
 from glassworks.circuits.pairs import Pair, PairSet
 from glassworks.circuits.problem import Problem
+from glassworks.errors import OptionError
 
 
 def test_batches_padding_and_memory_change_no_loss() -> None:
@@ -19,6 +20,13 @@ def test_batches_padding_and_memory_change_no_loss() -> None:
     fresh._cached = False
     assert fresh.mean_loss(gates, batch_size=4) == pytest.approx(together, rel=1e-6)
     assert problem.mean_loss(problem.masked.ones()) == pytest.approx(0, abs=1e-6)
+
+
+def test_pairs_that_are_equal_to_the_tokenizer_are_refused() -> None:
+    pairs = PairSet("same", (Pair((1, 2, 3), (1, 2, 3), 3, (5,), (9,)),))
+    with pytest.raises(OptionError, match="data 'same': to this tokenizer"):
+        Problem(random_problem().masked, pairs)
+    Problem(random_problem().masked, pairs, "zero")
 
 
 def test_shared_places_are_left_out_and_change_nothing() -> None:

@@ -65,3 +65,7 @@ def test_refusals(tmp_path: Path) -> None:
     file.write_text('{"clean": "a", "corrupted": "b"}\n')
     with pytest.raises(MalformedRecord, match=r"pairs.jsonl:1: 'clean' marks no answer"):
         list(read_pairs(str(file)))
+    table = tmp_path / "pairs.csv"
+    table.write_text("clean,corrupted,correct_idx\na b,b a,x\n")
+    with pytest.raises(MalformedRecord, match=r"pairs.csv, row 1: correct_idx is 'x'"):
+        list(read_csv(str(table)))

@@ -225,6 +225,9 @@ def test_folder_without_tokenizer_is_told(folder: Path) -> None:
         file.unlink()
     with pytest.raises(NotAModel, match="no usable tokenizer"):
         load_tokenizer(str(folder))
+    tiny_model("gpt2").save_pretrained(folder)  # for which transformers makes a tokenizer without words
+    with pytest.raises(NotAModel, match="has no tokenizer"):
+        load_tokenizer(str(folder))
 
 
 def test_packaged_texts_are_no_model() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glassworks.errors import DataNotFound, OutOfSpace, RunLocked, RunMismatch
+from glassworks.errors import DataNotFound, OutOfSpace, RunError, RunLocked, RunMismatch
 from glassworks.foundations.evidence import Evidence, read_evidence
 from glassworks.foundations.runs import Run, as_result, is_intact, plain, read_manifest
 
@@ -58,6 +58,8 @@ def test_other_options_and_other_verbs_are_refused(tmp_path: Path) -> None:
         verb(str(tmp_path / "mine"))
     with pytest.raises(RunMismatch, match="expected a folder, found a file"):
         verb(str(tmp_path / "mine" / "thesis.tex"))
+    with pytest.raises(RunError, match=r"thesis\.tex/run: no run can be kept there"):
+        verb(str(tmp_path / "mine" / "thesis.tex" / "run"))
 
 
 def test_a_refused_call_leaves_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -128,7 +129,7 @@ def save_picture(run: Run, circuit: Circuit, name: str = "circuit") -> None:
     origin = circuit.provenance
     caption = (
         f"{live.n_edges} edges of {circuit.graph.n_edges:,} that {origin.method or 'the circuit'} keeps for "
-        f"{origin.task or 'the task'}; wider is higher in rank."
+        f"{Path(origin.task).name or 'the task'}; wider is higher in rank."
     )
     strongest = live.kept if circuit.scores is None else torch.where(live.kept, circuit.scores, -torch.inf)
     row, column = divmod(int(strongest.float().flatten().argmax()), circuit.graph.n_readers)
@@ -142,8 +143,8 @@ def save_curves(run: Run, measured: Mapping[str, Sequence[CurvePoint]]) -> None:
     """Faithfulness over the share of edges, a line for each name, as figures/faithfulness.svg."""
     lines = [
         Series(name, [100 * point.share for point in points], [point.faithfulness for point in points])
-        for name, points in measured.items()
-    ]
+        for name, points in ((name, [point for point in of if point.share < 1]) for name, of in measured.items())
+    ]  # all edges are the full model, whatever ranked them
     figure = curves(
         lines, x_label="edges kept, % of all", y_label="faithfulness (full model 1, empty circuit 0)", log_x=True,
         reference=1.0, reference_label="full model",

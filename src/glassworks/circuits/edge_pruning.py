@@ -79,6 +79,19 @@ class EdgePruning:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
             raise OptionError("steps and batch_size are at least 1", place="pruning")
+        self.schedules(0.0 if self.target is None else self.target)
+        for name in ("alpha_lr", "lambda_lr", "mask_weight_decay", "lr_warmup_steps"):
+            if not getattr(self, name) >= 0:
+                raise OptionError(f"{name} is {getattr(self, name)}, expected at least 0", place="pruning")
+
+    def schedules(self, target: float) -> tuple[SparsitySchedule, SparsitySchedule]:
+        """How the targets of edges (to `target`, or to that of the settings) and of nodes rise. Raises OptionError."""
+        warmup = round(self.steps * 5 / 6) if self.warmup_steps is None else self.warmup_steps
+        edges, nodes = (
+            SparsitySchedule(of, warmup, kind=self.schedule)
+            for of in (target if self.target is None else self.target, self.node_target)
+        )
+        return edges, nodes
 
 
 @dataclass
@@ -110,7 +123,7 @@ def train(
     leave off after this step, as a killed process would. Raises NonFiniteLoss, keeping the last checkpoint, and
     FrozenWeightChanged.
     """
-    state = _State(problem, settings, settings.target if settings.target is not None else target, seed)
+    state = _State(problem, settings, target, seed)
     first = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
     with frozen_weights(problem.masked.model):
         for step in range(first, settings.steps if stop_after is None else min(stop_after, settings.steps)):
@@ -153,9 +166,7 @@ class _State:
             raise OptionError(
                 f"{self.size} pairs of a step cannot be shared equally by {_processes()} processes", place="batch_size"
             )
-        warmup = round(settings.steps * 5 / 6) if settings.warmup_steps is None else settings.warmup_steps
-        self.edge_schedule = SparsitySchedule(target, warmup, kind=settings.schedule)
-        self.node_schedule = SparsitySchedule(settings.node_target, warmup, kind=settings.schedule)
+        self.edge_schedule, self.node_schedule = settings.schedules(target)
         device, graph = problem.masked.device, problem.graph
         self.exists, generator = graph.exists.to(device), torch.Generator().manual_seed(seed)
         shapes = (tuple(graph.exists.shape), (graph.n_writers,))

@@ -36,6 +36,7 @@ from glassworks.foundations.circuit import Circuit, Provenance
 from glassworks.foundations.circuit_files import write_circuit, write_eap, write_edges
 from glassworks.foundations.files import write_json, write_text
 from glassworks.foundations.runs import Run
+from glassworks.foundations.sparsity import saved_step
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def find_circuit(
         masked = load_masked(model, graph, device)
         problem, judged = Problem(masked, training, ablation), Problem(masked, test, ablation)
         provenance = Provenance(model, merged_sha(model), "", ablation, method, data)
+        run.rewind_log(saved_step(run.path / MASK) - 1)
         found = find(
             problem,
             method,

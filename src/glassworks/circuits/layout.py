@@ -124,7 +124,7 @@ def _in_pixels(order: dict[tuple[float, str], list[str]], bars: frozenset[str]) 
         own = names[0] in mlps and before == f"layer {int(layer)}"
         y -= HALF_ROW if own else ROW if level else 0
         rows.append((y, "" if own else label or f"layer {int(layer)}"))
-        stagger, before = -stagger, label
+        stagger, before = -stagger if names[0] not in mlps | bars else stagger, label
         for name, x in _centred({("", label): names}).items():  # type: ignore[dict-item]
             alone = names[0] in bars or name in mlps
             nodes[name] = (column if name in mlps else centre + x * step + (0 if alone else stagger), y)

@@ -9,22 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
 
 import torch
 
-from glassworks.circuits.layout import (
-    BESIDE,
-    LABEL,
-    MARGIN,
-    NODE_HEIGHT,
-    NODE_WIDTH,
-    ROW,
-    Layout,
-    lay_out,
-    links,
-    port_of,
-)
+from glassworks.circuits.courses import Courses
+from glassworks.circuits.layout import LABEL, MARGIN, NODE_HEIGHT, NODE_WIDTH, ROW, Layout, lay_out, links, port_of
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.graph import Edge
 from glassworks.report.svg import FONT, THEME, theme_css
@@ -34,8 +23,6 @@ PORT_SHIFT = {"q": -0.32, "k": 0.0, "v": 0.32, "mlp": 0.0, "output": 0.0}
 TITLE = 34
 THIN, THICK = 0.8, 4.0
 FEW, FADED = 40, 150
-MOST_BOW = 4 / 3 * (NODE_WIDTH / 2 + BESIDE)
-"""How far aside a curve is pulled: three quarters of it are seen."""
 
 
 def circuit_svg(circuit: Circuit, *, caption: str, alt: str) -> str:
@@ -119,9 +106,10 @@ def _panel(
         if label:
             parts.append(_text(8, y + 4, label, size=11, colour="muted"))
         parts.append(f'<path d="M{LABEL} {y:g}H{right:g}" style="stroke:{_colour("rule")};stroke-width:.6;fill:none"/>')
+    courses = Courses(layout)
     opacity = max(0.4, min(0.85, 30 / max(1, len(edges)) ** 0.75)) if len(edges) < FADED else 0.4
     lines = [
-        (_line(layout, edge, *ends), width, edge, ends, colour)
+        (courses.between(*ends, PORT_SHIFT[port_of(edge.reader)] * NODE_WIDTH), width, edge, ends, colour)
         for width, edge, ends, colour in zip(widths, edges, links(edges, group_size), colours, strict=True)
     ]
     # Long edges lie below short ones, thin ones below wide ones.
@@ -135,30 +123,6 @@ def _panel(
     used = {name for _, _, _, ends, _ in lines for name in ends}
     parts += [_node(name, layout) for name in layout.nodes if name in used]
     return "".join(parts)
-
-
-class _Line(NamedTuple):
-    """The curve of an edge as SVG path data, and how far it rises."""
-
-    path: str
-    height: float
-
-
-def _line(layout: Layout, edge: Edge, writer: str, node: str) -> _Line:
-    """From the top of the writer to the reader's port at the bottom of its node; straight from or to a bar."""
-    (x1, y1), (x2, y2) = layout.nodes[writer], layout.nodes[node]
-    x2 += PORT_SHIFT[port_of(edge.reader)] * NODE_WIDTH
-    if writer in layout.bars and node not in layout.bars:
-        x1 = x2
-    elif node in layout.bars and writer not in layout.bars:
-        x2 = x1
-    y1, y2 = y1 - NODE_HEIGHT / 2, y2 + NODE_HEIGHT / 2
-    bend = max(18.0, 0.45 * (y1 - y2))
-    # Between MLPs that are not neighbours: around those in between.
-    around = x1 == x2 and y1 - y2 > 2 * ROW and not {writer, node} & layout.bars
-    bow = min(MOST_BOW, NODE_WIDTH * 0.75 + 0.07 * (y1 - y2)) if around else 0
-    path = f"M{x1:.1f} {y1:.1f}C{x1 + bow:.1f} {y1 - bend:.1f} {x2 + bow:.1f} {y2 + bend:.1f} {x2:.1f} {y2:.1f}"
-    return _Line(path, y1 - y2)
 
 
 def _node(name: str, layout: Layout) -> str:

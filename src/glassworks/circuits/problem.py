@@ -18,6 +18,7 @@ from glassworks.circuits.masked_model import MaskedModel
 from glassworks.circuits.objectives import Objective, divergence, logit_difference, restricted
 from glassworks.circuits.pairs import Batch, PairSet
 from glassworks.circuits.prefix import Prefix
+from glassworks.errors import OptionError
 
 Ablation = Literal["interchange", "zero", "mean", "optimal"]
 CACHE_BYTES = 2 * 2**30
@@ -43,11 +44,19 @@ class _Known(NamedTuple):
 
 
 class Problem:
-    """Gates of `masked` judged on `pairs`. constants: the learned stand-ins [writers, hidden] of "optimal"."""
+    """Gates of `masked` judged on `pairs`. constants: the learned stand-ins [writers, hidden] of "optimal".
+
+    Raises OptionError where no corrupted prompt differs from its clean one.
+    """
 
     def __init__(self, masked: MaskedModel, pairs: PairSet, ablation: Ablation = "interchange") -> None:
         self.masked, self.pairs, self.ablation = masked, pairs, ablation
         self.graph = masked.graph
+        if ablation == "interchange" and all(pair.clean == pair.corrupted for pair in pairs.pairs):
+            raise OptionError(
+                "to this tokenizer no corrupted prompt differs from its clean one", place=f"data '{pairs.name}'",
+                remedy="Use prompts of words that it knows, or ablate by zero or mean.",
+            )  # fmt: skip
         choices = pairs.choices
         self.choices = None if choices is None else torch.tensor(choices, device=masked.device)
         self._mean = self._mean_writers() if ablation in ("mean", "optimal") else None

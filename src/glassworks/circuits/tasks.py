@@ -105,15 +105,15 @@ def read_csv(path: str) -> Iterator[TextPair]:
     """
     for number, row in enumerate(load_rows(path, ("clean", "corrupted")), start=1):
         place = f"{path}, row {number}"
-        right, wrong = (row.get(name) for name in ("correct_idx", "incorrect_idx"))
+        right, wrong = (_token_id(row, name, place) for name in ("correct_idx", "incorrect_idx"))
         if right is None:
             raise MalformedRecord("the column correct_idx is missing", place=place)
         yield TextPair(
             str(row["clean"]),
             str(row["corrupted"]),
-            f"<id:{int(right)}>",
-            f"<id:{int(wrong if wrong is not None else right)}>",
-            "" if wrong is None else f"<id:{int(wrong)}>",
+            f"<id:{right}>",
+            f"<id:{right if wrong is None else wrong}>",
+            "" if wrong is None else f"<id:{wrong}>",
             place=place,
         )
 
@@ -127,6 +127,16 @@ def as_json(row: TextPair) -> str:
     content |= {"distractor": row.distractor} if row.distractor else {}
     content |= {"split": row.split} if row.split else {}
     return json.dumps(content, ensure_ascii=False)
+
+
+def _token_id(row: dict[str, Any], name: str, place: str) -> int | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise MalformedRecord(f"{name} is {value!r}, expected the id of a token", place=place) from None
 
 
 def _marked(row: dict[str, Any], side: str, place: str) -> tuple[str, str]:

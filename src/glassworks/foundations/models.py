@@ -143,12 +143,15 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if isinstance(path, Path) and path.is_file():
         path = _gguf_options(path, options)
+    remedy = "Save the tokenizer into the same folder with save_pretrained."
     try:
-        return AutoTokenizer.from_pretrained(path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        problem = f"no usable tokenizer ({first_line(error)})"
-        remedy = "Save the tokenizer into the same folder with save_pretrained."
-        raise NotAModel(problem, place=str(model), remedy=remedy) from error
+        raise NotAModel(f"no usable tokenizer ({first_line(error)})", place=str(model), remedy=remedy) from error
+    # Without a file of words transformers makes a tokenizer that knows its special tokens alone.
+    if len(tokenizer) <= len(tokenizer.added_tokens_encoder):
+        raise NotAModel("has no tokenizer", place=str(model), remedy=remedy)
+    return tokenizer
 
 
 def model_sha(model: str) -> str:

@@ -28,7 +28,7 @@ from typing import IO, Any
 import filelock
 import yaml
 
-from glassworks.errors import RunLocked, RunMismatch, UserError
+from glassworks.errors import RunError, RunLocked, RunMismatch, UserError
 from glassworks.foundations.evidence import EVIDENCE_FILE, Evidence
 from glassworks.foundations.files import (
     files_below,
@@ -133,8 +133,9 @@ class Run:
     def start(cls, out: str | Path, verb: Callable[..., object], arguments: dict[str, object]) -> Run:
         """Take the folder ``out`` for a call of ``verb`` with ``arguments`` (its ``locals()`` on entry).
 
-        Raises RunLocked where another process works there and RunMismatch where the folder holds something else, or
-        a run with other options. A folder of an interrupted or finished run with the same options is taken up again.
+        Raises RunLocked where another process works there, RunMismatch where the folder holds something else, or
+        a run with other options, and RunError where nothing can be written. A folder of an interrupted or finished
+        run with the same options is taken up again.
         Of several processes of one launch only the first takes the folder and writes; the others' runs write nothing.
         """
         path, name = Path(out), command_name.get() or verb.__name__.replace("_", "-")
@@ -148,8 +149,14 @@ class Run:
         fresh = not path.exists()
         _refuse_other_run(path, name, config)
         with _no_space_told(path):
-            path.mkdir(parents=True, exist_ok=True)
-            lock = take_lock(path)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                lock = take_lock(path)
+            except OSError as error:
+                if is_out_of_space(error):
+                    raise
+                problem = f"no run can be kept there ({error.strerror})"
+                raise RunError(problem, place=str(path), remedy="Choose another --out.") from error
             remove_partial(path)
             run = cls(path, name, config, lock, fresh)
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -180,6 +181,14 @@ def save_search(path: Path, step: int, tensors: Mapping[str, Tensor], optimiser:
         content |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     with atomic_write(path) as temporary:
         save_file({name: tensor.cpu().contiguous().clone() for name, tensor in content.items()}, temporary)
+
+
+def saved_step(path: Path) -> int:
+    """The step at which a search that `save_search` kept goes on; 0 where there is none."""
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        return int(file.get_tensor("step"))
 
 
 def load_search(
