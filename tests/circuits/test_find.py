@@ -16,7 +16,7 @@ from glassworks.circuits.evaluate import evaluate_circuit
 from glassworks.circuits.find import GraphOptions, PairOptions, find_circuit, load_masked, task_pairs
 from glassworks.circuits.pairs import Pair, PairSet
 from glassworks.circuits.problem import Problem
-from glassworks.errors import OptionError
+from glassworks.errors import DataNotFound, OptionError
 from glassworks.foundations.adapters import tokenizer_of
 from glassworks.foundations.circuit_files import read_circuit, read_eap
 from glassworks.report.stages import read_stages
@@ -45,6 +45,9 @@ def test_find_eval_compare_and_draw_on_the_written_model(tmp_path: Path) -> None
     truth = str(toy / "truth.json")
     checked = evaluate_circuit(str(run.path), model, pairs, str(tmp_path / "eval"), truth=truth)
     assert {item.value for item in checked.evidence if item.metric in ("f1", "auc")} == {1.0}
+    with pytest.raises(DataNotFound, match="nowhere"):
+        evaluate_circuit(str(run.path), model, pairs, str(tmp_path / "refused"), truth="nowhere")
+    assert not (tmp_path / "refused").exists()
     both = compare_circuits([str(run.path), str(other)], str(tmp_path / "both"), [model], pairs, truth=truth)
     assert {"iou", "kl", "f1"} <= {item.metric for item in both.evidence}
     drawn = draw_circuit(str(run.path), str(tmp_path / "drawn"), beside=str(other))

@@ -9,7 +9,7 @@ circuits from any source. Trains and searches nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import torch
@@ -79,6 +79,9 @@ def compare_circuits(
             name: judging_problem(model, data, ablation, options, pairs, seed, device)
             for name, model in zip(short_names(models or []), models or [], strict=True)
         }
+        for (name, circuit), (owner, problem) in product(opened.items(), problems.items()):
+            if circuit.graph != problem.graph:
+                raise GraphMismatch(f"{name} is of a graph with {circuit.graph}, that of {owner} has {problem.graph}")
         _overlaps(run, opened)
         write_circuit(run.path / CIRCUIT, ensemble(list(opened.values())))
         if problems:
@@ -120,8 +123,6 @@ def _faithfulness(run: Run, opened: Mapping[str, Circuit], problems: Mapping[str
     for at, (model, problem) in enumerate(problems.items()):
         run.record(*model_claims(problem, seed, model))
         for number, (name, circuit) in enumerate(opened.items()):
-            if circuit.graph != problem.graph:
-                raise GraphMismatch(f"{name} is of a graph with {circuit.graph}, that of {model} has {problem.graph}")
             kl = bootstrap_mean(measure_circuit(problem, circuit.effective)["kl"])
             label = f"{name} in {model}" if several else name
             points.append(Point(f"{label}, {circuit.n_edges} edges", kl.value, *kl.interval, kl.n))

@@ -17,12 +17,12 @@ from glassworks.circuits.toy_model import (
     written_model,
 )
 from glassworks.errors import OptionError
+from glassworks.foundations.adapters import tokenizer_of
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.circuit import Circuit, Provenance
 from glassworks.foundations.circuit_files import write_circuit
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import atomic_write, write_text
-from glassworks.foundations.models import load_tokenizer
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import proportion
 
@@ -51,7 +51,7 @@ def circuit_data(
     """
     arguments = dict(locals())
     with Run.start(out, circuit_data, arguments) as run:
-        tokenizer = load_tokenizer(model) if model else None
+        tokenizer = tokenizer_of(model) if model else None
         rows = generate(task, n, seed=seed, corruption=corruption, tokenizer=tokenizer)
         _write_pairs(run.path / PAIRS, rows[: (n + 1) // 2], rows[(n + 1) // 2 :])
         run.record(Evidence("circuits", "Prompt pairs written", "pairs", float(n), setting=task, seed=seed,

@@ -28,6 +28,8 @@ def draw_circuit(
     """
     arguments = dict(locals())
     with Run.start(out, draw_circuit, arguments) as run:
+        if edges is not None and edges < 1:
+            raise OptionError(f"expected at least 1, received {edges}", place="edges")
         first = _cut(open_circuit(circuit), edges, circuit)
         if beside is None:
             save_picture(run, first)

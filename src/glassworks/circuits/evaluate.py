@@ -55,6 +55,7 @@ def evaluate_circuit(
     with Run.start(out, evaluate_circuit, arguments) as run:
         problem = judging_problem(model, data, ablation, graph, pairs, seed, device)
         found = open_circuit(circuit, problem.graph)
+        known = None if truth is None else open_circuit(truth, problem.graph)
         figures = measure_circuit(problem, found.effective)
         curve = faithfulness_curve(problem, found) if found.scores is not None else []
         run.record(*model_claims(problem, seed), *circuit_claims(Measured(figures, problem, found, seed), curve))
@@ -62,8 +63,8 @@ def evaluate_circuit(
         write_json(run.path / "metrics.json", {name: float(values.mean()) for name, values in figures.items()})
         if curve:
             save_curves(run, {found.provenance.method or "circuit": curve})
-        if truth is not None:
-            run.record(*recovery_claims(found, open_circuit(truth, problem.graph), data))
+        if known is not None:
+            run.record(*recovery_claims(found, known, data))
         save_picture(run, found)
     return run
 
