@@ -8,9 +8,12 @@ import torch
 from cases.eliza import CONVERSATION, SMALL
 
 from glassworks.eliza.compiling import compile_script
+from glassworks.eliza.doctor import DoctorScript
 from glassworks.eliza.exactness import differences, free_differences
 from glassworks.eliza.interpreter import converse, transcript
+from glassworks.eliza.keyword_scripts import machine_of_keywords
 from glassworks.eliza.layers import Options
+from glassworks.eliza.opening import open_script
 from glassworks.eliza.random_scripts import random_script, random_sentences
 from glassworks.errors import OptionError
 
@@ -35,6 +38,28 @@ def test_free_running_conversation(memory: str) -> None:
     compiled = compile_script(SMALL, Options("count", memory, max_len=256, max_count=16))  # type: ignore[arg-type]
     turns = converse(SMALL, [sentence.split() for sentence, _ in CONVERSATION])
     assert free_differences(compiled, turns) == (sum(len(turn.reply) - 1 for turn in turns), 0)
+
+
+@pytest.mark.parametrize("null_cycle", ["on_input", "on_response"])
+def test_soft_attention_is_exact_too_to_its_bounds(null_cycle: str) -> None:
+    for number, (cycling, memory) in enumerate(itertools.product(("count", "trace"), ("counter", "trace"))):
+        script = random_script(20 + number, null_cycle=null_cycle)  # type: ignore[arg-type]
+        options = Options(cycling, memory, max_len=128, max_count=32, attention="soft")  # type: ignore[arg-type]
+        compiled, turns = compile_script(script, options), converse(script, random_sentences(script, 32, number))
+        while len(transcript(turns)) > 128:
+            turns.pop()
+        assert differences(compiled, transcript(turns)).wrong == 0
+
+
+def test_soft_attention_is_refused_where_it_does_not_hold() -> None:
+    soft = Options(max_len=128, max_count=32, attention="soft")
+    for options in (replace(soft, max_len=129), replace(soft, max_count=33), replace(soft, copy="induction")):
+        with pytest.raises(OptionError, match="soft attention holds"):
+            compile_script(SMALL, options)
+    listener = open_script("packaged:listener")
+    assert isinstance(listener, DoctorScript)
+    with pytest.raises(OptionError, match="rewrites inputs"):
+        compile_script(machine_of_keywords(listener), soft)
 
 
 def test_a_long_conversation_in_float32() -> None:

@@ -6,6 +6,12 @@ import pytest
 import torch
 from cases.eliza import CONVERSATION, SMALL
 
+from glassworks.circuits.agreement import recovery
+from glassworks.circuits.edge_pruning import EdgePruning
+from glassworks.circuits.evaluate import judging_problem, open_circuit
+from glassworks.circuits.find import GraphOptions, PairOptions
+from glassworks.circuits.methods import find
+from glassworks.eliza.compile_verb import eliza_compile
 from glassworks.eliza.compiling import Compiled, compile_script
 from glassworks.eliza.ground_truth import (
     edge_nodes,
@@ -80,3 +86,17 @@ def test_the_edges_that_pairs_need_suffice_for_them() -> None:
         clean, corrupted = (torch.tensor([tiny.encode(list(tokens[:-1]))]) for tokens in pair[:2])
         cut = run_without(tiny.model, clean, others, None, run_without(tiny.model, corrupted))
         assert tiny.decode(cut.logits[0, pair.start - 1 :].argmax(-1).tolist()) == list(pair.clean[pair.start :])
+
+
+def test_edge_pruning_finds_the_edges_that_pairs_need(tmp_path: Path) -> None:
+    """Of a script with soft attention, through which gradients pass; benchmarks/eliza_recovery.py has more seeds."""
+    options = Options(max_len=48, max_count=8, attention="soft")
+    run = eliza_compile("packaged:tiny", str(tmp_path / "tiny"), options, conversations=1)
+    model, pairs = str(run.path / "model"), str(run.path / "pairs.jsonl")
+    problem = judging_problem(model, pairs, "interchange", GraphOptions(), PairOptions(), 0, "cpu")
+    truth = open_circuit(str(run.path / "truth.json"), problem.graph)
+    at_once = {"warmup_steps": 1, "lr_warmup_steps": 1, "linear_term": False, "mask_weight_decay": 0.0}
+    rates = {"initial": 5.0, "alpha_lr": 0.024, "lambda_lr": 0.1}
+    settings = EdgePruning(350, 0.978, batch_size=12, penalty="expected", **at_once, **rates)  # type: ignore[arg-type]
+    found = find(problem, "edge-pruning", truth.edge_sparsity, pruning=settings, seed=2).circuit
+    assert recovery(found, truth).f1 >= 0.9

@@ -17,7 +17,7 @@ from glassworks.eliza.interpreter import Copy
 from glassworks.eliza.layers import Options
 from glassworks.eliza.machine import Machine, machine_of
 from glassworks.eliza.modeling import FLOAT32_POSITIONS, CompiledElizaConfig, CompiledElizaForCausalLM
-from glassworks.eliza.program import Program, sparse_weights
+from glassworks.eliza.program import SOFT_COUNT, SOFT_LEN, Program, sparse_weights
 from glassworks.eliza.reply_layers import build
 from glassworks.eliza.script import END, Script
 from glassworks.errors import OptionError
@@ -58,6 +58,12 @@ def compile_script(
     options = options or Options()
     check_options(options, dtype, superposed)
     machine = machine_of(script) if isinstance(script, Script) else script
+    if options.attention == "soft" and len(machine.starts) > 1:
+        raise OptionError(
+            "a script that rewrites inputs has turns of two words, which soft attention does not tell apart",
+            place="attention",
+            remedy="Compile with --mechanisms.attention hard.",
+        )
     program = build(machine, options)
     return Compiled(machine, program, model_of(program, options, dtype, superposed), options)
 
@@ -79,6 +85,13 @@ def check_options(options: Options, dtype: str, superposed: bool) -> None:
         )
     if not 8 <= options.max_len <= 8 * FLOAT32_POSITIONS or not 1 <= options.max_count <= 256:
         raise OptionError("expected max_len of 8 to 16384 and max_count of 1 to 256", place="options")
+    is_long = options.max_len > SOFT_LEN or options.max_count > SOFT_COUNT
+    if options.attention == "soft" and (options.copy == "induction" or is_long):
+        raise OptionError(
+            f"soft attention holds for copying by position, max_len to {SOFT_LEN} and max_count to {SOFT_COUNT}",
+            place="attention",
+            remedy="Lower these, or compile with --mechanisms.attention hard.",
+        )
     if superposed and dtype != "float64":
         raise OptionError(
             "a rotated residual stream mixes flags with squared positions, which float32 cannot hold",

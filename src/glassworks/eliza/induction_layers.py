@@ -17,7 +17,7 @@ from typing import NamedTuple
 from glassworks.eliza.layers import Construction, Options
 from glassworks.eliza.machine import Chunk, Machine, Span
 from glassworks.eliza.program import (
-    SHARPNESS,
+    HARD,
     Copy,
     HeadProgram,
     LayerProgram,
@@ -179,8 +179,8 @@ class Induction(Construction):
         return layer
 
     def _search_terms(self, run: int, length: int) -> tuple[Term, ...]:
-        """Turn and group above words, words above places: sums of whole multiples of SHARPNESS, exact in float32."""
-        per_word = SHARPNESS * 2 ** math.ceil(math.log2(2 * self.options.max_len))
+        """Turn and group above words, words above places: sums of whole multiples of HARD.place, exact in float32."""
+        per_word = HARD.place * 2 ** math.ceil(math.log2(2 * self.options.max_len))
         above = per_word * 2 ** math.ceil(math.log2(length + 1))
         terms = [Term({f"now:{self.source_turn(digit)}": above}, {digit: 1.0}) for digit in self.turn_digits()]
         for prefix, name in self.marks.items():
@@ -189,7 +189,7 @@ class Induction(Construction):
         for d in range(1, length + 1):
             for token in self.letters:
                 terms.append(Term({self._before(d - 1, token): per_word}, {self._before(run + d, token): 1.0}))
-        return (*terms, Term({"one": -SHARPNESS}, {"p": 1.0}))
+        return (*terms, Term({"one": -HARD.place}, {"p": 1.0}))
 
     def choose_neurons(self) -> list[Neuron]:
         """target: the candidate of the longest match whose words agree, else the group's first word.

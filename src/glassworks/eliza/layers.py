@@ -8,17 +8,21 @@ words, K matching layers, (leading keyword,) ranking; the rest is in `reply_laye
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from glassworks.eliza.machine import Chunk, Machine, Pattern, Span, WordClass
 from glassworks.eliza.program import (
+    HARD,
+    SOFT,
     Copy,
     HeadProgram,
     LayerProgram,
     Neuron,
     Reading,
+    Term,
     add,
     at,
     count,
@@ -41,6 +45,8 @@ class Options:
         context: Written words that copying by induction looks for, 1 to 5.
         max_len: Most tokens of a conversation.
         max_count: Most inputs of a template, remembered inputs and null inputs; more is an error.
+        attention: Scores so far apart that attention is 0 or 1 (hard), or just far enough, so that gradients pass
+            (soft; for synthetic scripts, copy by position, to 128 tokens and a count of 32).
     """
 
     cycling: Literal["count", "trace"] = "count"
@@ -49,6 +55,7 @@ class Options:
     context: int = 2
     max_len: int = 512
     max_count: int = 64
+    attention: Literal["hard", "soft"] = "hard"
 
 
 def prefix_length(machine: Machine) -> int:
@@ -72,10 +79,14 @@ class Construction:
 
     def __init__(self, machine: Machine, options: Options) -> None:
         self.machine, self.options = machine, options
+        self.scores = SOFT if options.attention == "soft" else HARD
         self.traces = options.cycling == "trace" or (machine.memory is not None and options.memory == "trace")
         self.prefix = prefix_length(machine) if self.traces else 0
         self.backs = max(machine.longest_chunk - 1, self.prefix)
         self.has_words = bool(machine.replaced or machine.ranks)
+
+    def _latest(self, flags: Sequence[tuple[Reading, Reading]]) -> tuple[Term, ...]:
+        return latest(flags, self.options.max_len, self.scores)
 
     # Names of dimensions
 
@@ -130,8 +141,8 @@ class Construction:
         copies = [Copy({"p": 1.0}, "turn"), Copy({"p2": 1.0}, "turn2")]
         copies += [Copy({digit: 1.0}, f"turn {digit}") for digit in self.position_digits]
         copies += [Copy(rewritten, "rewritten")] if rewritten else []
-        opening = [HeadProgram("turn start", latest([(one, starts)], self.options.max_len), tuple(copies))]
-        speaker = latest([(one, {**starts, f"tok:{ELIZA}": 1.0})], self.options.max_len)
+        opening = [HeadProgram("turn start", self._latest([(one, starts)]), tuple(copies))]
+        speaker = self._latest([(one, {**starts, f"tok:{ELIZA}": 1.0})])
         opening.append(HeadProgram("speaker", speaker, (Copy({f"tok:{ELIZA}": 1.0}, "replying"),)))
         if self.has_words:
             first.heads = opening
@@ -168,7 +179,7 @@ class Construction:
                 wanted |= dict.fromkeys([self.word(str(rule[self.prefix - back]))] if back <= self.prefix else ())
             copies = tuple(Copy({name: 1.0}, f"back{back}:{name}") for name in wanted)
             if copies:
-                heads.append(HeadProgram(f"{back} back", at({"p": 1.0, "one": -float(back)}), copies))
+                heads.append(HeadProgram(f"{back} back", at({"p": 1.0, "one": -float(back)}, self.scores), copies))
         return heads
 
     def _all_rules(self) -> list[tuple[str | Span, ...]]:
@@ -210,7 +221,7 @@ class Construction:
         by_rank: dict[str, dict[str, float]] = {}
         for keyword, rank in self.machine.ranks.items():
             by_rank.setdefault(f"rank:{rank}", {})[f"tok:{keyword}"] = 1.0
-        return [HeadProgram("keywords by rank", *count(by_rank, same_turn=True))] if by_rank else []
+        return [HeadProgram("keywords by rank", *count(by_rank, same_turn=True, scores=self.scores))] if by_rank else []
 
     def _rank_neurons(self) -> list[Neuron]:
         neurons = []
@@ -238,15 +249,19 @@ class Construction:
         prefixes = [prefix for prefix in self.matched if len(prefix) == k + 1]
         before = {self.matched[prefix[:-1]]: prefix[:-1] for prefix in prefixes}
         counts: dict[str, Reading] = {f"count{k}:{flag}": {flag: 1.0} for flag in before}
-        layer.heads.append(HeadProgram(f"matched {k - 1} of the turn", *count(counts, same_turn=True)))
+        layer.heads.append(
+            HeadProgram(f"matched {k - 1} of the turn", *count(counts, same_turn=True, scores=self.scores))
+        )
         if k == 1 and self.machine.ranks:
             seen: dict[str, Reading] = {f"seen:{key}": {f"first:{key}": 1.0} for key in self.machine.ranks}
-            layer.heads.append(HeadProgram("leading keywords", *count(seen, same_turn=True)))
+            layer.heads.append(HeadProgram("leading keywords", *count(seen, same_turn=True, scores=self.scores)))
             layer.neurons += self._lead_neurons()
         for back in range(1, max(len(prefix[-1]) for prefix in prefixes)):
             flags = dict.fromkeys(self.matched[prefix[:-1]] for prefix in prefixes if len(prefix[-1]) > back)
             copies = tuple(Copy({flag: 1.0}, f"back{k}.{back}:{flag}") for flag in flags)
-            layer.heads.append(HeadProgram(f"matched {back} back", at({"p": 1.0, "one": -float(back)}), copies))
+            layer.heads.append(
+                HeadProgram(f"matched {back} back", at({"p": 1.0, "one": -float(back)}, self.scores), copies)
+            )
         for prefix in prefixes:
             flag, size = self.matched[prefix[:-1]], len(prefix[-1])
             recent = {f"back{k}.{back}:{flag}": -1.0 for back in range(1, size)}

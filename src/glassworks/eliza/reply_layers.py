@@ -22,16 +22,12 @@ from glassworks.eliza.program import (
     add,
     at,
     count,
-    latest,
     one_hot,
     step,
     times,
 )
 from glassworks.eliza.script import ELIZA, END
 
-EXCLUDE = 64.0
-"""Score below which a counting head leaves other templates: e^-64 of a count."""
-QUEUE_SHARPNESS = 256.0
 LITERAL, COPIED = 20.0, 10.0
 """Logits of a rule's own word and of a copied one."""
 
@@ -86,9 +82,9 @@ class _Replies(Construction):
         machine, layer, limit = self.machine, LayerProgram(), self.options.max_count
         counted = [group for group in range(len(machine.rules)) if self._counted(group)]
         if counted:
-            same = tuple(Term(times(self.group(g), EXCLUDE), self.group(g)) for g in counted)
-            terms, copies = count({"uses": add(*(self.group(g) for g in counted))})
-            others = (Term({"one": -EXCLUDE}, {"one": 1.0, "tok:$": -1.0}), *same)
+            same = tuple(Term(times(self.group(g), self.scores.template), self.group(g)) for g in counted)
+            terms, copies = count({"uses": add(*(self.group(g) for g in counted))}, scores=self.scores)
+            others = (Term({"one": -self.scores.template}, {"one": 1.0, "tok:$": -1.0}), *same)
             layer.heads.append(HeadProgram("uses of the template", (*terms, *others), copies))
             layer.neurons += [*one_hot({"uses": 1.0}, "uses", range(1, limit + 1)), *self._overflow("uses")]
         layer.heads += self._trace_heads() + self._end_heads()
@@ -96,7 +92,7 @@ class _Replies(Construction):
             totals: dict[str, Reading] = {"kept": self.group(machine.memory), "nulls": self.group(machine.null)}
             if self.options.memory == "trace":
                 totals["gone"] = {f"said:-1.{i}": 1.0 for i in range(len(machine.dequeue))}
-            layer.heads.append(HeadProgram("totals", *count(totals)))
+            layer.heads.append(HeadProgram("totals", *count(totals, scores=self.scores)))
             for name in totals:
                 layer.neurons += [*one_hot({name: 1.0}, name, range(1, limit + 1)), *self._overflow(name)]
                 layer.neurons += [n for v in range(1, limit + 1) for n in step({name: 1.0}, 1.0 - v, self._walk(name))]
@@ -123,7 +119,7 @@ class _Replies(Construction):
                 copies += [Copy({f"said:{g}.{i}": 1.0}, f"last:{g}.{i}") for i in range(len(rules))]
         if not flags:
             return []
-        return [HeadProgram("last reply of the template", latest(flags, self.options.max_len), tuple(copies))]
+        return [HeadProgram("last reply of the template", self._latest(flags), tuple(copies))]
 
     def _end_heads(self) -> list[HeadProgram]:
         heads = []
@@ -135,7 +131,7 @@ class _Replies(Construction):
                     flag = f"once:{flag}" if 0 < k < len(pattern.chunks) - 1 else flag
                     askers.setdefault(flag, {})[f"best:{t}"] = 1.0
             pairs: list[tuple[Reading, Reading]] = [(query, {flag: 1.0}) for flag, query in askers.items()]
-            terms = latest(pairs, self.options.max_len)
+            terms = self._latest(pairs)
             heads.append(HeadProgram(f"end of chunk {k}", terms, (Copy({"p": 1.0}, f"end:{k}"),)))
         return heads
 
@@ -147,7 +143,7 @@ class _Replies(Construction):
         null = self.group(machine.null)
         if self.options.memory == "counter":
             # The walk reflects at its minimum so far; a null input stands half a step above its own.
-            terms = (Term({"one": -QUEUE_SHARPNESS}, {"walk": 1.0}),)
+            terms = (Term({"one": -self.scores.walk}, {"walk": 1.0}),)
             layer.heads.append(HeadProgram("queue minimum", terms, (Copy({"walk": 1.0}, "low"),)))
             layer.neurons += step({"walk": 2.0, "low": -2.0}, 0.0, {"recall": 1.0}, null, 2 * limit)
             recalled, misses = {"null count": 1.0, "low": 1.0, "one": -1.0}, {"walk": -1.0, "one": 0.5}
@@ -176,7 +172,7 @@ class _Replies(Construction):
             if self.induction:
                 digits, layer.neurons = self.induction.remembered_turn()
                 copies += digits
-            layer.heads.append(HeadProgram("memory lookup", latest(pairs, self.options.max_len), tuple(copies)))
+            layer.heads.append(HeadProgram("memory lookup", self._latest(pairs), tuple(copies)))
             for k in self._sources():
                 target = {f"source:{k}": 1.0}
                 layer.neurons.append(Neuron({f"end:{k}": 1.0, "recall": -big}, 0.0, target))
@@ -230,7 +226,7 @@ class _Replies(Construction):
         else:
             aim.neurons = self._aim_neurons()
         outs = tuple(Copy({self.word(token): 1.0}, f"out:{token}") for token in self.letters)
-        copying.heads.append(HeadProgram("copy", at({"target": 1.0}), outs))
+        copying.heads.append(HeadProgram("copy", at({"target": 1.0}, self.scores), outs))
         return [*layers, copying]
 
     def _since(self, reading: Reading) -> dict[str, float]:
@@ -243,7 +239,7 @@ class _Replies(Construction):
         numbered = self.numbered()
         names = [f"rule:{g}.{i}" for g, i, _ in numbered] + [self.end(k) for k in self._sources()] + ["p"]
         names += [self.induction.source_turn(digit) for digit in self.induction.turn_digits()] if self.induction else []
-        last = latest([({"one": 1.0}, {"ends": 1.0})], self.options.max_len)
+        last = self._latest([({"one": 1.0}, {"ends": 1.0})])
         layer.heads.append(HeadProgram("last input", last, tuple(Copy({name: 1.0}, f"now:{name}") for name in names)))
         copied = {(part.group, part.rule, part.part): part for part in self.induction.copied} if self.induction else {}
         for g, i, rule in numbered:
