@@ -40,6 +40,23 @@ def test_equal_to_one_forward_pass_an_ablation(family: str) -> None:
     assert all("forward" not in vars(module) for module in parts.model.modules())
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen3", "opt", "bert"])
+def test_a_classifier_that_reads_one_place_gets_the_same_logits(family: str) -> None:
+    parts = anatomy(tiny_model(family, task="sequence_classification", pad_token_id=0), check=False)
+    places: list[int] = []
+    with gated(parts, ablation="zero") as gates:
+        last = parts.layers[-1].mlp.output.register_forward_hook(lambda _, __, out: places.append(out.shape[1]))
+        found = ablation_sweep(gates, batch(), FULL, FULL.names())
+        last.remove()
+        expected = naive_sweep(gates, batch(), FULL, FULL.names())
+    for name in FULL.names():
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-10)
+    if family != "opt":  # whose MLP sees rows and places as one
+        assert places[0] == 8
+        assert set(places[1:]) == {1}
+    assert all(parameter.grad is None for parameter in parts.model.parameters())
+
+
 @pytest.mark.parametrize("family", ["bert_classifier", "llama"])
 def test_equal_to_models_whose_weights_were_zeroed(family: str) -> None:
     """What a feature ablation over the vector of gates measures, by another way: no gate and no hook."""

@@ -16,7 +16,7 @@ IDS = random_tokens(3, 7)
 LAYERS, HEADS = 3, 4
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, "opt"])
 def parts(request: pytest.FixtureRequest) -> Anatomy:
     return anatomy(tiny_model(request.param), check=False)
 

@@ -2,8 +2,9 @@
 
 The Heuristic Core (2024, section 5): close one gate of the full model or of a subnetwork and compare accuracies. The
 layers below the ablated one do not change, so they are answered from memory, and so is the attention of the ablated
-layer, up to its output projection; the ablations of one layer share a batch. Same logits as one forward pass an
-ablation. Input: an open `gated` block and batches. Output: logits by unit. Judges nothing.
+layer, up to its output projection; the ablations of one layer share a batch. Where a classifier reads one place of a
+row, the last layer's output projection and MLP are computed there alone. Same logits as one forward pass an ablation.
+Input: an open `gated` block and batches. Output: logits by unit. Judges nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from glassworks.circuits.head_masks import UnitGates
 from glassworks.circuits.sentence_pairs import Batch
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
 from glassworks.errors import OptionError
+from glassworks.foundations.dataflow import is_linear
 from glassworks.foundations.parts import Anatomy, first_tensor
 
 
@@ -54,6 +56,7 @@ def ablation_sweep(
     gates.set(base, batch.get("attention_mask"))
     with memory.recording():
         found = {"": gates.parts.model(**batch).logits}
+    memory.find_read(batch)
     size = len(batch["input_ids"])
     at_once = max(1, rows_at_once // size)
     for layer in sorted(by_layer):
@@ -78,6 +81,7 @@ class _Memory:
         self.blocks: dict[int, Any] = {}
         self.attention: dict[int, Any] = {}
         self.before_output: dict[int, Tensor] = {}
+        self.read: Tensor | None = None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -97,12 +101,39 @@ class _Memory:
             for handle in handles:
                 handle.remove()
 
+    def find_read(self, batch: Batch) -> None:
+        """Note the place of each row [batch] whose last residual stream is all that the logits depend on, if it is one.
+
+        By the gradient of one logit: what the model does not read has none.
+        """
+        blocks = [layer.block for layer in self.parts.layers]
+        final = first_tensor(self.blocks[self.parts.layers[-1].index])
+        with torch.enable_grad(), ExitStack() as stack:
+            leaf = final.detach().clone().requires_grad_()
+            for layer, block in zip(self.parts.layers, blocks, strict=True):
+                kept = self.blocks[layer.index]
+                stack.enter_context(_answering(block, (leaf, *kept[1:]) if isinstance(kept, tuple) else leaf))
+            logits = self.parts.model(**batch).logits
+            if logits.ndim != 2:
+                return
+            (gradient,) = torch.autograd.grad(logits[:, 0].sum(), leaf)
+        places = gradient.ne(0).any(-1)
+        if bool((places.sum(1) == 1).all()):
+            self.read = places.int().argmax(1)
+
     @contextmanager
     def replaying(self, first: int, times: int) -> Iterator[None]:
         """Answer the blocks before `first` and the attention of `first` from memory, repeated `times` times."""
         with ExitStack() as stack:
-            for layer in self.parts.layers[:first]:
-                stack.enter_context(_answering(layer.block, _repeated(self.blocks[layer.index], times)))
+            for layer in self.parts.layers[:first]:  # of which only the last one's answer is read
+                kept = self.blocks[layer.index]
+                answer = _repeated(kept, times) if layer.index == first - 1 else kept
+                stack.enter_context(_answering(layer.block, answer))
+            if self.read is not None:
+                last, read = self.parts.layers[-1], self.read.repeat(times)
+                stack.enter_context(_only_at(read, last.attention.output, last.attention.output))
+                if is_linear(last.mlp.output):
+                    stack.enter_context(_only_at(read, last.mlp.modules[0], last.mlp.modules[-1]))
             attention = self.parts.layers[first].attention
             heads = self.before_output[first].repeat(times, *[1] * (self.before_output[first].ndim - 1))
             if any(module is attention.output for module in attention.module.modules()):
@@ -137,6 +168,35 @@ def _repeated(output: Any, times: int) -> Any:
     tensor = first_tensor(output)
     many = tensor.repeat(times, *[1] * (tensor.ndim - 1))
     return (many, *output[1:]) if isinstance(output, tuple) else many
+
+
+@contextmanager
+def _only_at(places: Tensor, first: nn.Module, last: nn.Module) -> Iterator[None]:
+    """From the input of `first` to the output of `last` only `places` [batch] of [batch, seq, ...] are computed.
+
+    The other places get what these get: shapes stay, and nobody may read them.
+    """
+    length, rows = 0, torch.arange(len(places), device=places.device)
+
+    def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal length
+        if inputs[0].ndim != 3:  # places are flattened: nothing is left out
+            return inputs
+        length = inputs[0].shape[1]
+        return (inputs[0][rows, places][:, None], *inputs[1:])
+
+    def widen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not length:
+            return output
+        wide = first_tensor(output).expand(-1, length, -1).clone()
+        return (wide, *output[1:]) if isinstance(output, tuple) else wide
+
+    handles = [first.register_forward_pre_hook(narrow), last.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _answering(module: nn.Module, answer: Any) -> Any:

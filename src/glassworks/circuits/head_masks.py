@@ -37,6 +37,7 @@ class UnitGates:
         self._z: Tensor | None = None
         self._closed: list[tuple[bool, bool]] = []
         self._padding: Tensor | None = None
+        self.rows = 0
 
     def set(self, z: Tensor | UnitMask | None, attention_mask: Tensor | None = None) -> None:
         """The gates of the next forward passes.
@@ -72,9 +73,12 @@ class UnitGates:
         return self._mix(gate, apart, self.head_means[layer]).flatten(-2)
 
     def mlp(self, layer: int, output: Tensor) -> Tensor:
-        """The output [batch, seq, hidden] of a layer's MLP, gated."""
+        """The output [batch, seq, hidden] of a layer's MLP, gated; OPT's is [batch * seq, hidden]."""
         if self._z is None or not self._closed[layer][1]:
             return output
+        if output.ndim == 2:
+            apart: Tensor = output.unflatten(0, (self.rows, -1))  # type: ignore[no-untyped-call]
+            return self.mlp(layer, apart).flatten(0, 1)
         return self._mix(self._place(self._z[..., layer, -1:], output), output, self.mlp_means[layer])
 
     def _place(self, gate: Tensor, output: Tensor) -> Tensor:
@@ -117,7 +121,7 @@ def gated(
             raise OptionError("mean ablation needs the means", place="means", remedy="Call collect_means, or use zero.")
         means.check(parts)
     gates = UnitGates(parts, means if means is not None else zero_means(parts.model, parts), ablation)
-    handles = [parts.model.register_forward_pre_hook(_refuse_head_mask, with_kwargs=True)]
+    handles = [parts.model.register_forward_pre_hook(_call_hook(gates), with_kwargs=True)]
     try:
         for layer in range(parts.num_layers):
             handles.append(parts.attention_output(layer).register_forward_pre_hook(_head_hook(gates, layer)))
@@ -139,13 +143,20 @@ def masked(
         yield gates
 
 
-def _refuse_head_mask(_module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if kwargs.get("head_mask") is not None:
-        raise OptionError(
-            "transformers 5 ignores head_mask silently, so it is refused",
-            place="head_mask",
-            remedy="Make a mask of it by UnitMask.from_head_mask.",
-        )
+def _call_hook(gates: UnitGates):  # type: ignore[no-untyped-def]
+    """Note how many rows a call has, and refuse a head_mask."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kwargs.get("head_mask") is not None:
+            raise OptionError(
+                "transformers 5 ignores head_mask silently, so it is refused",
+                place="head_mask",
+                remedy="Make a mask of it by UnitMask.from_head_mask.",
+            )
+        given = [*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
+        gates.rows = next((len(value) for value in given if isinstance(value, Tensor)), 0)
+
+    return hook
 
 
 def _head_hook(gates: UnitGates, layer: int):  # type: ignore[no-untyped-def]
