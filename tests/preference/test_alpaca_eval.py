@@ -111,6 +111,13 @@ def test_the_interval_has_width_where_the_official_error_has_none() -> None:
     assert (low, high) == length_controlled_interval(p, length, None, kind="minimal", penalty=found.penalty)
 
 
+def test_draws_in_which_all_are_lost_widen_the_interval(capfd: pytest.CaptureFixture[str]) -> None:
+    p, length = np.array([0.0, 0, 0, 0, 0, 0, 1, 1]), length_feature(np.ones(8), np.arange(8.0))
+    low, high = length_controlled_interval(p, length, None, kind="minimal", penalty=1.0)
+    assert low == 0 < high < 100
+    assert "class label" not in "".join(capfd.readouterr())
+
+
 def test_extreme_changes() -> None:
     assert is_extreme(20, 9)
     assert not is_extreme(20, 11)

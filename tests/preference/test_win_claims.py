@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from glassworks.foundations.runs import Run
 from glassworks.foundations.statistics import Interval
-from glassworks.preference.alpaca_eval import length_controlled, length_feature
+from glassworks.preference.alpaca_eval import LengthControlled, WinRate, length_controlled, length_feature
 from glassworks.preference.arena_hard import ArenaScore
 from glassworks.preference.win_claims import game_sample, grade_sample, record_alpaca, record_arena
 
@@ -21,7 +22,7 @@ def record(out: str) -> None:
 def test_alpaca_claims_and_samples(tmp_path: Path) -> None:
     p = np.array([0.9, 0.2, np.nan, 0.6, 0.8, 0.4, 0.7])
     rows = [{"instruction": str(n), "output_1": "a", "output_2": "b" * n} for n in range(7)]
-    controlled = length_controlled(p, length_feature(np.ones(7), np.arange(7.0)), None, kind="minimal")
+    controlled = length_controlled(p, length_feature(np.ones(7), np.arange(7.0)), None, kind="mle")
     with Run.start(tmp_path / "run", record, {}) as run:
         record_alpaca(run, rows, p, controlled, (99.0, 100.0), "sha", "minimal")
     by = {item.metric: item for item in run.evidence}
@@ -30,6 +31,16 @@ def test_alpaca_claims_and_samples(tmp_path: Path) -> None:
     assert {item.baseline for item in run.evidence} == {50.0}
     samples = [json.loads(line) for line in (run.path / "samples.jsonl").read_text().splitlines()]
     assert [row["correct"] for row in samples] == [True, False, None, True, True, False, True]
+
+
+def test_a_fit_without_weights_is_no_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    p = np.array([1.0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0])
+    rows = [{"instruction": str(n), "output_1": "a", "output_2": "b" * n} for n in range(12)]
+    empty = LengthControlled(WinRate(50.0, 0.0, 12), {"length": 0.0, "constant": 0.0}, 1e-4)
+    with Run.start(tmp_path / "run", record, {}) as run:
+        record_alpaca(run, rows, p, empty, (50.0, 50.0), "minimal", "sha")
+    assert [item.metric for item in run.evidence] == ["win_rate", "discrete_win_rate"]
+    assert "no rate at equal length" in caplog.text
 
 
 def test_a_model_without_a_finite_rating_has_no_rating_claim(tmp_path: Path) -> None:

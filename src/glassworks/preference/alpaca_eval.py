@@ -143,7 +143,11 @@ def length_controlled_interval(
     generator, values = np.random.default_rng(seed), []
     for _ in range(rounds):
         at = generator.integers(0, len(p), size=len(p))
-        if np.isnan(p[at]).all():
+        judged = p[at][~np.isnan(p[at])]
+        if not len(judged):
+            continue
+        if judged.min() == judged.max() and judged[0] in (0, 1):  # nothing to fit: won or lost throughout
+            values.append(100 * float(judged[0]))
             continue
         design = _design(p[at], length[at], None if difficulty is None else difficulty[at], kind, gamed)
         if penalty is None:

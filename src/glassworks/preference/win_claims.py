@@ -47,6 +47,9 @@ def record_alpaca(
     weights = {f"weight_{name}": weight for name, weight in controlled.weights.items()}
     errors = {"win_rate": raw.standard_error, "length_controlled": controlled.rate.standard_error}
     run.log(step=0, **{f"{name}_standard_error": error for name, error in errors.items()}, **weights)
+    fitted = any(controlled.weights.values())
+    if not fitted:
+        logger.warning("no rate at equal length: on %d comparisons the penalty left no weight to predict with", raw.n)
     figures = [
         ("win_rate", "Comparisons that the model wins", raw.value, raw.interval, raw.n, annotator),
         ("discrete_win_rate", "Comparisons that the model wins, each counted as won, lost or half", discrete.value,
@@ -54,7 +57,8 @@ def record_alpaca(
         ("length_controlled_win_rate", "Comparisons that the model would win at equal length", controlled.rate.value,
          interval, controlled.rate.n, f"{annotator}; {kind}, interval by bootstrap over comparisons"),
     ]  # fmt: skip
-    lines = [_win_claim(*figure, data) for figure in figures]
+    # Without a weight the prediction is 50 % whatever was judged, so it is no figure of this model.
+    lines = [_win_claim(*figure, data) for figure in figures[: None if fitted else 2]]
     run.record(*lines)
     points = [_point(line.metric.replace("_", " "), line) for line in lines]
     save_forest(run, "win_rate", points, "win rate, %", f"{annotator}; 95 % intervals.", middle=50.0)
