@@ -1,7 +1,7 @@
 """Verb `eliza chat`: talk to a script, as it was or as the Transformer that it compiles to, and see how it answers.
 
 Symbolic chat runs either dialect; compiled chat runs what compiles. With `show`, each reply is followed by what led
-to it: template, rule and memory, and in compiled mode where the attention heads look.
+to it: template, rule and memory, in compiled mode as the model's own flags have them, and where its heads look.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import torch
 from transformers import DynamicCache
 
 from glassworks.eliza.compiling import Compiled, compile_script
 from glassworks.eliza.doctor import DoctorScript
 from glassworks.eliza.doctor_interpreter import DoctorInterpreter, split_words
 from glassworks.eliza.exactness import answer
+from glassworks.eliza.explanation import Decision, decision, heads_seen, input_ends
 from glassworks.eliza.interpreter import Interpreter
 from glassworks.eliza.keyword_scripts import Slots, clause_of, machine_of_keywords
 from glassworks.eliza.layers import Options
@@ -66,7 +66,7 @@ def eliza_chat(
     Args:
         script: File in either dialect, or packaged:counsellor, packaged:listener, packaged:small.
         engine: The script itself, or the Transformer that it compiles to.
-        show: After each reply what led to it: template, rule, memory; compiled: where the heads look.
+        show: After each reply what led to it: template, rule, memory; compiled: also where the heads look.
         say: Lines to say instead of typing them.
         mechanisms: Options of compilation, for the compiled engine.
     """
@@ -99,6 +99,7 @@ def _typed() -> Iterator[str]:
         try:
             line = input(prompt).strip()
         except (EOFError, KeyboardInterrupt):
+            print(end="\n" if prompt else "")
             return
         if not line or line.lower().strip(".!") in GOODBYES:
             return
@@ -137,15 +138,20 @@ class _Synthetic:
 
     def reply(self, text: str) -> tuple[str, list[str]]:
         turn = self.eliza.respond(sentence_of(text))
-        script = self.eliza.script
-        rules = script.rules[turn.template] if turn.dequeued is None else script.dequeue
-        source = "" if turn.dequeued is None else f", for remembered input {turn.dequeued + 1}"
-        lines = [
-            f"template {turn.template + 1}: {shown(script.templates[turn.template])}",
-            f"rule {turn.rule + 1} of {len(rules)}: {shown(rules[turn.rule])}{source}",
-            f"memory queue: {turn.queue}",
-        ]
-        return " ".join(turn.reply[1:-1]), lines
+        group = turn.template if turn.dequeued is None else -1
+        chosen = Decision(turn.template, group, turn.rule, turn.dequeued, turn.queue)
+        return " ".join(turn.reply[1:-1]), synthetic_lines(self.eliza.script, chosen)
+
+
+def synthetic_lines(script: Script, chosen: Decision) -> list[str]:
+    """Template, rule and queue of a reply of a synthetic script."""
+    rules = script.dequeue if chosen.remembered is not None else script.rules[chosen.template]
+    source = "" if chosen.remembered is None else f", for remembered input {chosen.remembered + 1}"
+    return [
+        f"template {chosen.template + 1}: {shown(script.templates[chosen.template])}",
+        f"rule {chosen.rule + 1} of {len(rules)}: {shown(rules[chosen.rule])}{source}",
+        *([] if script.memory is None else [f"memory queue: {chosen.waiting}"]),
+    ]
 
 
 def sentence_of(text: str) -> list[str]:
@@ -178,30 +184,17 @@ class _Compiled:
         words = self.slots.decode(said[said.index(ELIZA) + 1 : -1]) if ELIZA in said else said
         first = " ".join(self.slots.decode(said[: said.index(ELIZA)])) if ELIZA in said else ""
         written = [f"writes first: {first}"] if first else []
-        return " ".join(words), [*written, *attended(self.compiled, self.history, start)]
+        return " ".join(words), [*written, *self._explained(start)]
 
-
-@torch.no_grad()
-def attended(compiled: Compiled, tokens: list[str], start: int) -> list[str]:
-    """Where the heads look at the end of the inputs from `start` on, and from where words are copied."""
-    output = compiled.model(torch.tensor([compiled.encode(tokens)]), output_attentions=True)
-    ends = [at for at in range(start, len(tokens)) if tokens[at] == END and ELIZA not in _turn(tokens, at)]
-    lines = []
-    for layer, part in enumerate(compiled.program.layers):
-        for number, head in enumerate(part.heads):
-            seen = output.attentions[layer][0, number].argmax(-1).tolist()
-            if head.name.startswith("copy"):
-                words = {copy.target.removeprefix("out:") for copy in head.copies}
-                places = [at for at in (range(ends[0], len(tokens) - 1) if ends else ()) if seen[at] > 0]
-                copied = [f"{tokens[at + 1]} from {seen[at]}" for at in places if tokens[at + 1] in words]
-                lines += [f"a{layer}.h{number} {head.name}: {', '.join(copied)}"] if copied else []
-            elif head.name.startswith(("end of chunk", "memory", "last reply")) and ends:
-                at = seen[ends[-1]]
-                lines.append(f"a{layer}.h{number} {head.name}: looks at {at} ({tokens[at]})")
-    return lines
-
-
-def _turn(tokens: list[str], at: int) -> list[str]:
-    """The tokens of the turn that ends at a position."""
-    begin = max((back for back in range(at) if tokens[back] in (END, START)), default=0)
-    return tokens[begin:at]
+    def _explained(self, start: int) -> list[str]:
+        """The template, rule and queue that the model's own flags name, and where its heads looked."""
+        at = input_ends(self.history, start)[-1]
+        chosen = decision(self.compiled, self.history, at)
+        if isinstance(self.script, DoctorScript):
+            rules = self.compiled.machine.rules[chosen.group]
+            guard = self.compiled.machine.patterns[chosen.template].guard
+            keyword = f"keyword {guard}, " if guard else ""
+            lines = [f"{keyword}template {chosen.template + 1}, rule {chosen.rule + 1} of {len(rules)}"]
+        else:
+            lines = synthetic_lines(self.script, chosen)
+        return [*lines, *heads_seen(self.compiled, self.history, at, chosen, self.slots.decode)]
