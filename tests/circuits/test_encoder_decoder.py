@@ -1,14 +1,20 @@
 """T5: open gates change no bit, closed ones equal zeroed weights in each group, means leave padding out, faults."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from cases.tiny_models import VOCABULARY, random_tokens, randomise, tiny_model
 from torch import Tensor, nn
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration, T5ForSequenceClassification
 
-from glassworks.circuits.ablation_sweep import ablation_sweep
-from glassworks.circuits.encoder_decoder import EncoderDecoder, encoder_decoder
+from glassworks.circuits.ablation_sweep import ablation_sweep, naive_sweep
+from glassworks.circuits.encoder_decoder import EncoderDecoder, encoder_decoder, existing_units, parts_of
+from glassworks.circuits.export_subnetwork import masked_model, sliced_model
 from glassworks.circuits.head_masks import gated, masked
+from glassworks.circuits.sentence_pairs import Encoded
+from glassworks.circuits.subnetwork_evaluation import case_logits
+from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import collect_means
 from glassworks.errors import OptionError, UnsupportedArchitecture
@@ -112,12 +118,60 @@ def test_gates_an_example_equal_one_forward_each(parts: EncoderDecoder) -> None:
             torch.testing.assert_close(logits(parts)[row], together[row], rtol=0, atol=1e-10)
 
 
+def classifier() -> EncoderDecoder:
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=32, d_kv=HEAD_DIM, d_ff=48, num_layers=ENCODER, num_decoder_layers=DECODER,
+        num_heads=HEADS, dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, num_labels=2,
+    )  # fmt: skip
+    model = T5ForSequenceClassification._from_config(config, dtype=torch.float64)
+    randomise(model)
+    found = parts_of(model.eval())
+    assert isinstance(found, EncoderDecoder)
+    return found
+
+
+def sentences(n: int = 24) -> Encoded:
+    """Rows of varied length with one end token each, which a classifier of T5 reads."""
+    rows = [[max(2, token) for token in random_tokens(1, 5 + at % 3, seed=at)[0].tolist()] for at in range(n)]
+    ids = [[*row, 1] for row in rows]
+    return Encoded({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}, torch.zeros(n).long())
+
+
+def test_search_keeps_exactly_as_many_units_as_asked_of_those_that_there_are() -> None:
+    parts, data = classifier(), sentences()
+    exists = existing_units(parts)
+    assert exists is not None
+    assert int(exists.sum()) == 8 * HEADS + ENCODER + DECODER == 37
+    means = collect_means(parts, (data.batch(chosen) for chosen in data.buckets(8)))
+    config = SearchConfig(steps=6, batch_size=8, lr_warmup_steps=1, alpha_lr=0.5)
+    found = search(parts, data, [0.3, 0.6], [1], config=config, means=means)
+    assert [one.mask.size for one in found] == [round(0.7 * 37), round(0.4 * 37)]
+    assert not any(bool((one.mask.units & ~exists).any()) for one in found)
+    with gated(parts, means) as gates, torch.no_grad():
+        assert case_logits(gates, found[0].mask, {"all": data})["all"].shape == (24, 2)
+        swept = ablation_sweep(gates, data.batch([0, 3]), found[0].mask, ["a0.h0", "a7.mlp"])
+        naive = naive_sweep(gates, data.batch([0, 3]), found[0].mask, ["a0.h0", "a7.mlp"])
+    assert swept.keys() == {"", "a0.h0", "a7.mlp"}
+    assert torch.equal(swept["a7.mlp"], naive["a7.mlp"])
+
+
+def test_export_by_zeros_is_the_gated_model_and_means_are_refused(tmp_path: Path) -> None:
+    parts, batch = classifier(), sentences().batch([0, 1, 2])
+    mask = FULL - UnitMask.from_names(["a1.h2", "a3.h0", "a6.h3", "a0.mlp", "a7.mlp"], 8, HEADS)
+    masked_model(parts, mask).save_pretrained(tmp_path)
+    loaded = T5ForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64).eval()
+    with masked(parts, mask, ablation="zero"), torch.no_grad():
+        torch.testing.assert_close(loaded(**batch).logits, parts.model(**batch).logits, rtol=0, atol=1e-10)
+    with pytest.raises(OptionError, match="bias in the attention output, which 't5' cannot have"):
+        masked_model(parts, mask, collect_means(parts, [batch]))
+    with pytest.raises(OptionError, match="two stacks"):
+        sliced_model(parts, mask)
+
+
 def test_faults(parts: EncoderDecoder) -> None:
     with pytest.raises(UnsupportedArchitecture, match="two stacks are not known.*t5"):
         encoder_decoder(tiny_model("bert"))
     with pytest.raises(OptionError, match="cannot resample"), gated(parts, ablation="resample"):
         pass
-    with gated(parts, ablation="zero") as gates, pytest.raises(OptionError, match="one stack of layers"):
-        ablation_sweep(gates, inputs(), FULL, ["a0.h0"])
     with pytest.raises(OptionError, match="refused"), masked(parts, FULL, ablation="zero"):
         parts.model(**inputs(), head_mask=torch.zeros(ENCODER, HEADS))

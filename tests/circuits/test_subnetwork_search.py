@@ -150,7 +150,7 @@ def test_a_language_model_is_searched_by_its_tokens(data: Encoded) -> None:
 
 def test_faults(parts: Anatomy, data: Encoded, tmp_path: Path) -> None:
     for sparsity in (-0.1, 1.0):
-        with pytest.raises(OptionError, match=r"expected a share in \[0, 1\)"):
+        with pytest.raises(OptionError, match=r"is no share in \[0, 1\)"):
             search(parts, data, [sparsity], [0], ablation="zero")
     with pytest.raises(OptionError, match="at least one sparsity"):
         search(parts, data, [], [0], ablation="zero")

@@ -1,6 +1,7 @@
 """The verbs on a small trained toy: search, evaluate, core, ablate, effective size, attention, export, plot."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from glassworks.circuits.subnetwork_probing import (
 from glassworks.circuits.subnetwork_reports import core_of_subnetworks, export_subnetwork
 from glassworks.circuits.subnetwork_runs import read_accuracies, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig
-from glassworks.circuits.subnetworks import evaluate_subnetworks, numbers, search_subnetworks, toy_subnetworks
-from glassworks.errors import DataNotFound, OptionError
+from glassworks.circuits.subnetworks import evaluate_subnetworks, search_subnetworks, sparsities_of, toy_subnetworks
+from glassworks.errors import DataNotFound, OptionError, RunMismatch
 from glassworks.foundations.evidence import read_evidence
 from glassworks.foundations.runs import is_intact
 from glassworks.report.figures import find_figures
@@ -112,16 +113,42 @@ def test_export_loads(toy: Path, searched: Path, tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused_before_any_work(toy: Path, searched: Path, tmp_path: Path) -> None:
-    assert numbers("0.5,0.7") == [0.5, 0.7]
+    assert sparsities_of("0.5,0.7") == [0.5, 0.7]
     with pytest.raises(OptionError, match="no list of numbers"):
-        numbers("half")
+        sparsities_of("half")
+    out = str(tmp_path / "out")
     with pytest.raises(OptionError, match="exclude each other"):
-        search_subnetworks("m", "d", "e", preset="heuristic-core-2024", settings=QUICK)
+        search_subnetworks("m", "d", "e", out, preset="heuristic-core-2024", settings=QUICK)
     with pytest.raises(OptionError, match="expected at least 1"):
-        search_subnetworks("m", "d", "e", seeds=0)
+        search_subnetworks("m", "d", "e", out, seeds=0)
     with pytest.raises(OptionError, match="were found in weights"):
         ablate_subnetworks(
             str(toy / "checkpoints/step-10"), str(searched), str(toy / "evaluation.jsonl"), str(tmp_path / "a"), limit=5
         )
     with pytest.raises(DataNotFound, match="holds no subnetworks"):
-        subnetworks_of(str(tmp_path))
+        export_subnetwork(model(toy), str(tmp_path), out=out)
+    with pytest.raises(OptionError, match=r"sparsity: 1\.5 is no share"):
+        search_subnetworks(model(toy), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), out, sparsity="1.5")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_search_that_was_killed_goes_on_and_a_folder_of_another_run_is_refused_first(
+    toy: Path, searched: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunMismatch, match="has model = "):
+        search_subnetworks(
+            "no-such-model", str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), str(searched),
+            sparsity="0.3,0.5", seeds=3, settings=QUICK, limit=20,
+        )  # fmt: skip
+    killed = tmp_path / "killed"
+    shutil.copytree(searched, killed)
+    for folder in ("subnetworks", "figures"):
+        shutil.rmtree(killed / folder)
+    manifest = json.loads((killed / "run.json").read_text())
+    (killed / "run.json").write_text(json.dumps(manifest | {"status": "running"}))
+    again = search_subnetworks(
+        model(toy), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), str(killed), sparsity="0.3,0.5", seeds=2,
+        settings=QUICK, limit=20,
+    )  # fmt: skip
+    assert is_intact(again.path)
+    assert (killed / "metrics.json").read_bytes() == (searched / "metrics.json").read_bytes()

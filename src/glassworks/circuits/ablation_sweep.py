@@ -50,8 +50,9 @@ def ablation_sweep(
     by_layer: dict[int, list[str]] = {}
     for name in units:
         by_layer.setdefault(unit_index(name, layers, heads)[0], []).append(name)
-    if not isinstance(gates.parts, Anatomy):
-        raise OptionError("a sweep restarts in one stack of layers", place="model", remedy="Use naive_sweep.")
+    if not isinstance(gates.parts, Anatomy):  # two stacks: nothing to restart from
+        gates.set(base, batch.get("attention_mask"))
+        return {"": gates.parts.model(**batch).logits} | naive_sweep(gates, batch, base, units)
     memory = _Memory(gates.parts)
     gates.set(base, batch.get("attention_mask"))
     with memory.recording():

@@ -65,6 +65,8 @@ def attended(
 
     Raises DataError for texts without a pair, OptionError for a model that returns no attention.
     """
+    if model.config.is_encoder_decoder:
+        raise OptionError("attention of two stacks is not compared", place="model", remedy="Give a model of one stack.")
     tokens = [_tokens(tokenizer, pair) for pair in pairs]
     vocabulary = sorted(
         {token for pair in tokens for token, side in zip(pair.ids, pair.text, strict=True) if side >= 0}

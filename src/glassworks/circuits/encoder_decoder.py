@@ -3,8 +3,9 @@
 The Heuristic Core's units (2024, section 2) in three groups of rows, each with a gate a head: the encoder's
 self-attention, the decoder's self-attention, and its cross-attention. The feed-forward block of an encoder layer is
 gated in the encoder's row, that of a decoder layer in the row of its cross-attention, which it follows; rows of the
-decoder's self-attention have none, and their last gate changes nothing. `foundations.anatomy` reads models of one
-stack; this reads two by the family's own names, and refuses others. Computes nothing.
+decoder's self-attention have none: `existing_units` says so, and a search does not count them. `foundations.anatomy`
+reads models of one stack; this reads two by the family's own names, and refuses others. `parts_of` takes either.
+Computes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from glassworks.errors import UnsupportedArchitecture
+from glassworks.foundations.anatomy import anatomy
+from glassworks.foundations.parts import Anatomy
 
 FAMILIES = ("t5", "mt5", "umt5")
 """Model types whose blocks are layer[0].SelfAttention.o, layer[1].EncDecAttention.o and, last, DenseReluDense.wo."""
@@ -61,8 +64,28 @@ class EncoderDecoder:
     def token_weights(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What is a token and what padding, by group: 0 or 1, [batch, seq] of the encoder's or the decoder's input."""
         source = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-        target = batch.get("decoder_attention_mask", torch.ones_like(batch["decoder_input_ids"]))
+        if "decoder_input_ids" in batch:
+            target = batch.get("decoder_attention_mask", torch.ones_like(batch["decoder_input_ids"]))
+        else:  # a classifier's decoder gets the input, one place later
+            target = torch.cat([torch.ones_like(source[:, :1]), source[:, :-1]], dim=1)
         return {"encoder": source, "decoder": target, "cross": target}
+
+
+Parts = Anatomy | EncoderDecoder
+
+
+def parts_of(model: PreTrainedModel) -> Parts:
+    """Where the units of a model of one stack or of two are. Raises UnsupportedArchitecture."""
+    return encoder_decoder(model) if model.config.is_encoder_decoder else anatomy(model)
+
+
+def existing_units(parts: Parts) -> Tensor | None:
+    """Which heads and MLPs there are, bool [rows, heads + 1]; None where every row has all."""
+    if isinstance(parts, Anatomy):
+        return None
+    exists = torch.ones(parts.num_layers, parts.num_heads + 1, dtype=torch.bool)
+    exists[:, -1] = torch.tensor([row.mlp_output is not None for row in parts.rows])
+    return exists
 
 
 def encoder_decoder(model: PreTrainedModel) -> EncoderDecoder:
@@ -74,7 +97,8 @@ def encoder_decoder(model: PreTrainedModel) -> EncoderDecoder:
             place=f"model type '{config.model_type}' ({type(model).__name__})",
             remedy=f"Encoder-decoders that work: {', '.join(FAMILIES)}.",
         )
-    stacks = {name: model.get_submodule(name).get_submodule("block") for name in ("encoder", "decoder")}
+    core = model.base_model  # of a classifier; a model with a language-model head is its own
+    stacks = {name: core.get_submodule(name).get_submodule("block") for name in ("encoder", "decoder")}
     try:
         encoder = [
             Row("encoder", block.get_submodule("layer.0.SelfAttention.o"), _feed_forward(block))

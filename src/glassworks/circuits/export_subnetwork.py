@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from glassworks.circuits.encoder_decoder import EncoderDecoder, Parts, encoder_decoder, existing_units
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means, zero_means
 from glassworks.errors import OptionError
@@ -26,13 +27,15 @@ BIAS_FIELDS = {"attention": "attention_bias", "mlp": "mlp_bias"}
 """The fields by which configurations say that their linear maps have biases."""
 
 
-def masked_model(parts: Anatomy, mask: UnitMask, means: Means | None = None) -> PreTrainedModel:
+def masked_model(parts: Parts, mask: UnitMask, means: Means | None = None) -> PreTrainedModel:
     """A copy of the model with the units outside `mask` ablated to their means (None: to zero).
 
     Raises OptionError where a bias is needed that the family's configuration cannot express.
     """
     if means is not None:
         means.check(parts)
+    if isinstance(parts, EncoderDecoder):
+        return _zeroed(parts, mask, means)
     found = _copy_with_biases(parts, mask, means)
     copied = anatomy(found, check=False)
     values = means or zero_means(found, copied)
@@ -44,12 +47,14 @@ def masked_model(parts: Anatomy, mask: UnitMask, means: Means | None = None) -> 
     return found
 
 
-def sliced_model(parts: Anatomy, mask: UnitMask, means: Means | None = None) -> PreTrainedModel:
+def sliced_model(parts: Parts, mask: UnitMask, means: Means | None = None) -> PreTrainedModel:
     """A copy with the pruned heads removed from the weights.
 
     Raises OptionError unless every MLP is kept, all layers keep equally many heads in equally filled key-value groups,
     projections are separate modules, and the configuration has a head size of its own.
     """
+    if isinstance(parts, EncoderDecoder):
+        raise _no_slices(["two stacks keep different numbers of heads"])
     keys = _kept_groups(parts, mask)
     found = masked_model(parts, mask, means)
     copied = anatomy(found, check=False)
@@ -104,12 +109,33 @@ def _kept_groups(parts: Anatomy, mask: UnitMask) -> list[list[int]]:
     if len(filled) > 1 or len(groups) > 1:
         reasons.append("key-value groups keep unequal numbers of query heads")
     if reasons:
-        raise OptionError(
-            f"heads cannot be removed: {'; '.join(reasons)}",
-            place="form",
-            remedy="Export the masked form, which is always exact.",
-        )
+        raise _no_slices(reasons)
     return [row.nonzero().flatten().tolist() for row in grouped]
+
+
+def _no_slices(reasons: list[str]) -> OptionError:
+    return OptionError(
+        f"heads cannot be removed: {'; '.join(reasons)}",
+        place="form",
+        remedy="Export the masked form, which is always exact.",
+    )
+
+
+def _zeroed(parts: EncoderDecoder, mask: UnitMask, means: Means | None) -> PreTrainedModel:
+    """A copy of an encoder-decoder with units ablated to zero: T5's linear maps have no biases, so to no mean."""
+    exists = existing_units(parts)
+    gone = ~mask.units if exists is None else exists & ~mask.units
+    if means is not None and bool(gone.any()):
+        raise _no_bias(parts.model, "attention" if bool(gone[:, :-1].any()) else "mlp")
+    found = copy.deepcopy(parts.model)
+    copied = encoder_decoder(found)
+    with torch.no_grad():
+        for row, unit in gone.nonzero().tolist():
+            last = copied.mlp_output(row) if unit == parts.num_heads else copied.attention_output(row)
+            assert isinstance(last, nn.Linear)
+            part = slice(unit * parts.head_dim, (unit + 1) * parts.head_dim) if unit < parts.num_heads else slice(None)
+            last.weight[:, part] = 0
+    return found
 
 
 def _copy_with_biases(parts: Anatomy, mask: UnitMask, means: Means | None) -> PreTrainedModel:

@@ -17,11 +17,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from glassworks.circuits.encoder_decoder import EncoderDecoder
+from glassworks.circuits.encoder_decoder import EncoderDecoder, Parts
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means, zero_means
 from glassworks.errors import OptionError
-from glassworks.foundations.parts import Anatomy, first_tensor
+from glassworks.foundations.parts import first_tensor
 
 Ablation = Literal["mean", "zero", "resample"]
 
@@ -29,7 +29,7 @@ Ablation = Literal["mean", "zero", "resample"]
 class UnitGates:
     """The gates in force: hooks read them at every forward pass. Made by `gated`; changed by `set`."""
 
-    def __init__(self, parts: Anatomy | EncoderDecoder, means: Means, ablation: Ablation) -> None:
+    def __init__(self, parts: Parts, means: Means, ablation: Ablation) -> None:
         self.parts, self.ablation = parts, ablation
         device = parts.model.device
         self.head_means = means.heads.to(device)
@@ -105,9 +105,7 @@ class UnitGates:
 
 
 @contextmanager
-def gated(
-    parts: Anatomy | EncoderDecoder, means: Means | None = None, *, ablation: Ablation = "mean"
-) -> Iterator[UnitGates]:
+def gated(parts: Parts, means: Means | None = None, *, ablation: Ablation = "mean") -> Iterator[UnitGates]:
     """Hook `parts.model` so that gates can be set; all are open at first. Raises OptionError.
 
     means: for "mean" ablation; checked against the model.
@@ -135,7 +133,7 @@ def gated(
 
 @contextmanager
 def masked(
-    parts: Anatomy | EncoderDecoder, mask: UnitMask, means: Means | None = None, *, ablation: Ablation = "mean"
+    parts: Parts, mask: UnitMask, means: Means | None = None, *, ablation: Ablation = "mean"
 ) -> Iterator[UnitGates]:
     """`parts.model` with only the units of `mask`, as long as the block lasts."""
     with gated(parts, means, ablation=ablation) as gates:

@@ -34,7 +34,7 @@ from glassworks.circuits.subnetwork_reports import size_claims
 from glassworks.circuits.subnetwork_runs import Prepared, check_model, means_of, prepare, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
-from glassworks.circuits.subnetworks import Scored, mean_outputs, numbers, score_mask, units_of
+from glassworks.circuits.subnetworks import Scored, mean_outputs, score_mask, sparsities_of, units_of
 from glassworks.errors import DataNotFound, OptionError
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
@@ -67,16 +67,16 @@ def ablate_subnetworks(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    loaded, cases = subnetworks_of(runs), read_cases(evaluation, limit=limit)
-    about = loaded[0][1]
-    core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
-    full = UnitMask.full(*core.heads.shape)
-    every = [name for name in full.names() if not name.endswith("mlp")]
-    units = {"all": every, "core": core.names()}.get(heads) or units_of(heads)
-    for name in units:
-        unit_index(name, *core.heads.shape)
-    core_mask = UnitMask(core.heads, torch.zeros_like(full.mlps))
     with Run.start(out, ablate_subnetworks, arguments) as run, ExitStack() as stack:
+        loaded, cases = subnetworks_of(runs), read_cases(evaluation, limit=limit)
+        about = loaded[0][1]
+        core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
+        full = UnitMask.full(*core.heads.shape)
+        every = [name for name in full.names() if not name.endswith("mlp")]
+        units = {"all": every, "core": core.names()}.get(heads) or units_of(heads)
+        for name in units:
+            unit_index(name, *core.heads.shape)
+        core_mask = UnitMask(core.heads, torch.zeros_like(full.mlps))
         prepared = prepare(model, device)
         check_model(prepared, about)
         encoded = prepared.encode_cases(cases)
@@ -134,14 +134,14 @@ def effective_sizes(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    targets, folders = numbers(sparsity), checkpoint_folders(checkpoints)
-    cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
-    if seeds < 1:
-        raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
-    every_seed = range(first_seed, first_seed + seeds)
     sizes: dict[str, dict[int, EffectiveSize]] = {"in domain": {}, "out of domain": {}}
     cores: dict[int, Tensor] = {}
     with Run.start(out, effective_sizes, arguments) as run:
+        targets, folders = sparsities_of(sparsity), checkpoint_folders(checkpoints)
+        cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
+        if seeds < 1:
+            raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
+        every_seed = range(first_seed, first_seed + seeds)
         for step, folder in folders.items():
             states = run.path / f"states-{step}"
             found, full = _searched(
@@ -187,10 +187,10 @@ def attention_of_core(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    loaded, cases = subnetworks_of(runs), read_cases(evaluation)
-    core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
-    chosen = [pair for case in cases if case.domain == "in" for pair in case.examples][:pairs]
     with Run.start(out, attention_of_core, arguments) as run:
+        loaded, cases = subnetworks_of(runs), read_cases(evaluation)
+        core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
+        chosen = [pair for case in cases if case.domain == "in" for pair in case.examples][:pairs]
         prepared = prepare(model, device)
         check_model(prepared, loaded[0][1])
         found = attended(prepared.model, prepared.tokenizer, chosen, seed=seed)

@@ -32,6 +32,7 @@ from glassworks.circuits.subnetwork_figures import (
 )
 from glassworks.circuits.subnetwork_runs import (
     FOLDER,
+    MASK,
     METRICS,
     Accuracies,
     check_model,
@@ -62,10 +63,10 @@ def core_of_subnetworks(runs: str, out: str = "runs/subnetworks-core", draws: in
         shape: layers x heads of the model (12x12), needed for files of names.
     """
     arguments = dict(locals())
-    by_sparsity = _masks(runs, shape)
-    masks = [mask for group in by_sparsity.values() for mask in group]
-    core = heuristic_core(masks, draws=draws)
     with Run.start(out, core_of_subnetworks, arguments) as run:
+        by_sparsity = _masks(runs, shape)
+        masks = [mask for group in by_sparsity.values() for mask in group]
+        core = heuristic_core(masks, draws=draws)
         overlaps = jaccard(masks)
         about = {
             "core": core.names(), "subnetworks": core.subnetworks, "chance": core.chance, "p_value": core.p_value,
@@ -100,21 +101,17 @@ def plot_subnetworks(
     arguments = dict(locals())
     source = Path(metrics) / METRICS if Path(metrics).is_dir() else Path(metrics)
     beginnings = tuple(part.strip() for part in in_domain.split(",") if part.strip())
-    if source.suffix == ".pdf":
-        joint = read_joint_figure(source)
-    elif whole:
-        sizes = _published_sizes(source, whole, beginnings)
-    else:
-        table = read_accuracies(source)
     with Run.start(out, plot_subnetworks, arguments) as run:
         if source.suffix == ".pdf":
+            joint = read_joint_figure(source)
             draw_joint(run.path, joint, "the vertical axis", "the horizontal axis")
             run.record(_joint_claim(joint, source.name))
         elif whole:
+            sizes = _published_sizes(source, whole, beginnings)
             draw_effective_sizes(run.path, sizes)
             run.record(*size_claims(sizes, setting=f"read from {source.name}"))
         else:
-            _plot_accuracies(run, table, beginnings, source.name)
+            _plot_accuracies(run, read_accuracies(source), beginnings, source.name)
     return run
 
 
@@ -194,21 +191,17 @@ def export_subnetwork(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    there = sorted(path.parent for path in (Path(run) / FOLDER).glob("*/mask.json"))
-    if not there:
-        raise DataNotFound("holds no subnetworks", place=run)
-    chosen = Path(run) / FOLDER / subnetwork if subnetwork else there[0]
-    if chosen not in there:
-        known = ", ".join(path.name for path in there)
-        raise OptionError(f"there is no '{subnetwork}'", place="subnetwork", remedy=f"There is: {known}.")
-    found, about = load_subnetwork(chosen)
-    if about["ablation"] == "resample":
-        raise OptionError("a resampled unit has no constant to export", place="run", remedy="Search with mean or zero.")
-    prepared = prepare(model, device)
-    check_model(prepared, about)
-    build = masked_model if form == "masked" else sliced_model
-    exported = build(prepared.parts, found.mask, means_of(run, about))
     with Run.start(out, export_subnetwork, arguments) as made:
+        chosen = _chosen(Path(run), subnetwork)
+        found, about = load_subnetwork(chosen)
+        if about["ablation"] == "resample":
+            raise OptionError(
+                "a resampled unit has no constant to export", place="run", remedy="Search with mean or zero."
+            )
+        means, prepared = means_of(run, about), prepare(model, device)
+        check_model(prepared, about)
+        build = masked_model if form == "masked" else sliced_model
+        exported = build(prepared.parts, found.mask, means)
         with atomic_write(made.path / "model") as temporary:
             exported.save_pretrained(temporary)
             prepared.tokenizer.save_pretrained(temporary)
@@ -221,6 +214,18 @@ def export_subnetwork(
             )
         )  # fmt: skip
     return made
+
+
+def _chosen(run: Path, subnetwork: str) -> Path:
+    """The folder of one subnetwork of a run, the first without a name. Raises DataNotFound, OptionError."""
+    there = sorted(path.parent for path in (run / FOLDER).glob(f"*/{MASK}"))
+    if not there:
+        raise DataNotFound("holds no subnetworks", place=str(run))
+    chosen = run / FOLDER / subnetwork if subnetwork else there[0]
+    if chosen not in there:
+        known = ", ".join(path.name for path in there)
+        raise OptionError(f"there is no '{subnetwork}'", place="subnetwork", remedy=f"There is: {known}.")
+    return chosen
 
 
 def _masks(runs: str, shape: str) -> dict[str, list[Tensor]]:

@@ -16,6 +16,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from glassworks.circuits.encoder_decoder import Parts, parts_of
 from glassworks.circuits.head_masks import Ablation
 from glassworks.circuits.sentence_pairs import Case, Encoded, encode
 from glassworks.circuits.subnetwork_evaluation import Scores, check_cases
@@ -23,10 +24,8 @@ from glassworks.circuits.subnetwork_search import Subnetwork
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means, load_means, save_means, weights_sha
 from glassworks.errors import DataNotFound, MalformedRecord, OptionError
-from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.files import atomic_write, write_json
 from glassworks.foundations.models import load_model, load_tokenizer
-from glassworks.foundations.parts import Anatomy
 
 FORMAT = "glassworks subnetwork 1"
 FOLDER, MASK, ALPHA, MEANS, METRICS = (
@@ -45,7 +44,7 @@ Accuracies = dict[str, dict[str, dict[str, float]]]
 class Prepared:
     """A classifier, its parts and its tokenizer."""
 
-    parts: Anatomy
+    parts: Parts
     tokenizer: PreTrainedTokenizerBase
     sha: str
 
@@ -78,7 +77,7 @@ def prepare(model: str, device: str = "auto") -> Prepared:
     if loaded.config.pad_token_id is None:  # a decoder's classifier reads the last token that is not padding
         loaded.config.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"
-    return Prepared(anatomy(loaded), tokenizer, weights_sha(loaded))
+    return Prepared(parts_of(loaded), tokenizer, weights_sha(loaded))
 
 
 def save_subnetwork(folder: Path, found: Subnetwork, *, model: str, model_sha: str, ablation: Ablation) -> Path:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glassworks.circuits.encoder_decoder import Parts, existing_units
 from glassworks.circuits.head_masks import Ablation, UnitGates, gated
 from glassworks.circuits.sentence_pairs import Encoded
 from glassworks.circuits.subnetwork_units import UnitMask
@@ -25,7 +27,6 @@ from glassworks.errors import NonFiniteLoss, OptionError
 from glassworks.foundations import gates
 from glassworks.foundations.dataflow import evaluating
 from glassworks.foundations.frozen import frozen_weights
-from glassworks.foundations.parts import Anatomy
 from glassworks.foundations.sparsity import (
     Lagrangian,
     Penalty,
@@ -129,7 +130,7 @@ def layer_groups(layers: int, heads: int) -> Tensor:
 
 
 def search(
-    parts: Anatomy,
+    parts: Parts,
     data: Encoded,
     sparsities: Sequence[float],
     seeds: Sequence[int],
@@ -147,9 +148,7 @@ def search(
     log: called every 25 steps. stop_after: leave each run off after this step, as a killed process would. Raises
     OptionError, NonFiniteLoss and FrozenWeightChanged.
     """
-    for sparsity in sparsities:
-        if not 0 <= sparsity < 1:
-            raise OptionError(f"the sparsity is {sparsity}, expected a share in [0, 1)", remedy="0.5 removes half.")
+    check_sparsities(sparsities)
     if not sparsities or not seeds:
         raise OptionError("at least one sparsity and one seed are needed", place="search")
     model = parts.model
@@ -172,8 +171,17 @@ def search(
     return found
 
 
+def check_sparsities(sparsities: Sequence[float]) -> None:
+    """Raise OptionError unless each is a share in [0, 1)."""
+    for sparsity in sparsities:
+        if not 0 <= sparsity < 1:
+            raise OptionError(
+                f"{sparsity} is no share in [0, 1)", place="sparsity", remedy="0.5 removes half of the units."
+            )
+
+
 @torch.no_grad()
-def teacher_logits(parts: Anatomy, data: Encoded, batch_size: int) -> Tensor | None:
+def teacher_logits(parts: Parts, data: Encoded, batch_size: int) -> Tensor | None:
     """Logits [examples, classes] of the full model, computed once; None for a model that returns logits a token."""
     model, rows, order = parts.model, [], []
     for chosen in data.buckets(batch_size):
@@ -196,6 +204,12 @@ class _Problem:
     data: Encoded
     teacher: Tensor | None
     config: SearchConfig
+
+    @cached_property
+    def exists(self) -> Tensor | None:
+        """Which units there are, as `existing_units`, where the model is."""
+        exists = existing_units(self.gates.parts)
+        return None if exists is None else exists.to(self.gates.parts.model.device)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -267,10 +281,10 @@ class _State:
         z = gates.sample(self.alpha, uniform.to(self.alpha.device))
         kl = self.problem.kl(indices, z)
         target = self.schedule.at(step)
-        loss = kl + self.penalty(sparsity_of(config.penalty, self.alpha, z), target)
+        loss = kl + self.penalty(sparsity_of(config.penalty, self.alpha, z, self.problem.exists), target)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(
-                f"the loss is {float(loss)}", place=f"seed {self.seed}, step {step}",
+                f"the loss is {float(loss.detach())}", place=f"seed {self.seed}, step {step}",
                 remedy="Lower the learning rates; the state of the last good step is kept.",
             )  # fmt: skip
         self.optimiser.zero_grad()
@@ -280,12 +294,12 @@ class _State:
         return self._record(float(kl.detach()), z, target)
 
     def _record(self, kl: float, z: Tensor, target: float) -> dict[str, float]:
-        alpha = self.alpha.detach()
-        soft = gates.soft_gate(alpha)
+        alpha, exists = self.alpha.detach(), self.problem.exists
+        soft = gates.soft_gate(alpha if exists is None else alpha[exists])
         return {
             "kl": kl,
-            "sampled": float(sampled_sparsity(z.detach())),
-            "expected": float(expected_sparsity(alpha)),
+            "sampled": float(sampled_sparsity(z.detach(), exists)),
+            "expected": float(expected_sparsity(alpha, exists)),
             "target": target,
             "lambda1": float(self.penalty.lambda1.detach()),
             "lambda2": float(self.penalty.lambda2.detach()),
@@ -350,20 +364,25 @@ def _run(
             if target in state.kept]  # fmt: skip
 
 
-def decide(alpha: Tensor, sparsity: float, rule: gates.Rule, threshold: float = 0.5) -> UnitMask:
-    """The mask of gates alpha [layers, heads + 1]; "global" keeps exactly round((1 - sparsity) N) units."""
+def decide(
+    alpha: Tensor, sparsity: float, rule: gates.Rule, threshold: float = 0.5, exists: Tensor | None = None
+) -> UnitMask:
+    """The mask of gates alpha [layers, heads + 1]; "global" keeps exactly round((1 - sparsity) N) units.
+
+    exists: as `existing_units`; what does not exist is not kept.
+    """
     groups = layer_groups(alpha.shape[0], alpha.shape[1] - 1)
+    share = sparsity if rule == "global" else None
     return UnitMask.from_units(
-        gates.binarise(
-            alpha, rule=rule, sparsity=sparsity if rule == "global" else None, threshold=threshold, groups=groups
-        )
+        gates.binarise(alpha, exists, rule=rule, sparsity=share, threshold=threshold, groups=groups)
     )
 
 
 def _decided(problem: _Problem, alpha: Tensor, seed: int, sparsity: float, on_the_way: bool) -> Subnetwork:
-    mask = decide(alpha, sparsity, problem.config.rule)
+    exists = existing_units(problem.gates.parts)
+    mask = decide(alpha, sparsity, problem.config.rule, exists=exists)
     groups = layer_groups(alpha.shape[0], alpha.shape[1] - 1)
-    soft = problem.mean_kl(gates.deterministic(alpha, groups=groups))
+    soft = problem.mean_kl(gates.deterministic(alpha, exists, groups=groups))
     found = Subnetwork(mask, alpha, seed, sparsity, soft, problem.mean_kl(mask.units.float()))
     return replace(found, one_trajectory=on_the_way)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from glassworks.circuits.encoder_decoder import existing_units
 from glassworks.circuits.head_masks import Ablation, UnitGates, gated
 from glassworks.circuits.sentence_pairs import Case, Encoded, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, case_logits, score_cases
@@ -30,7 +31,7 @@ from glassworks.circuits.subnetwork_runs import (
     save_subnetwork,
     subnetworks_of,
 )
-from glassworks.circuits.subnetwork_search import SearchConfig, Subnetwork, decide, search
+from glassworks.circuits.subnetwork_search import SearchConfig, Subnetwork, check_sparsities, decide, search
 from glassworks.circuits.subnetwork_search import preset as preset_named
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.toy_inference import toy_evaluation_rows, toy_tokenizer, toy_training, train_toy
@@ -116,15 +117,16 @@ def search_subnetworks(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    targets = numbers(sparsity)
-    if seeds < 1:
-        raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
-    if preset != "default" and settings != SearchConfig():
-        raise OptionError("a preset and settings of one's own exclude each other", place="settings")
-    prepared, cases = prepare(model, device), read_cases(evaluation, limit=limit)
-    encoded = prepared.encode_cases(cases)
-    training = encode(read_examples(data, limit=limit), prepared.tokenizer, max_length=prepared.max_length)
     with Run.start(out, search_subnetworks, arguments) as run:
+        targets = sparsities_of(sparsity)
+        if seeds < 1:
+            raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
+        if preset != "default" and settings != SearchConfig():
+            raise OptionError("a preset and settings of one's own exclude each other", place="settings")
+        cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
+        prepared = prepare(model, device)
+        encoded = prepared.encode_cases(cases)
+        training = encode(examples, prepared.tokenizer, max_length=prepared.max_length)
         means = mean_outputs(prepared, training) if ablation == "mean" else None
         save_all_means(run.path, means)
         states = run.path / "states"
@@ -174,19 +176,18 @@ def evaluate_subnetworks(
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
-    loaded = subnetworks_of(runs)
-    prepared, cases = prepare(model, device), read_cases(evaluation, limit=limit)
-    about = loaded[0][1]
-    check_model(prepared, about)
-    encoded = prepared.encode_cases(cases)
-    shape = about["layers"], about["heads"]
-    include = UnitMask.from_names(units_of(force_include), *shape)
-    exclude = UnitMask.from_names(units_of(force_exclude), *shape)
-    means = means_of(runs, about)
     with Run.start(out, evaluate_subnetworks, arguments) as run:
-        found = []
+        loaded, cases = subnetworks_of(runs), read_cases(evaluation, limit=limit)
+        about = loaded[0][1]
+        shape = about["layers"], about["heads"]
+        include = UnitMask.from_names(units_of(force_include), *shape)
+        exclude = UnitMask.from_names(units_of(force_exclude), *shape)
+        means, prepared = means_of(runs, about), prepare(model, device)
+        check_model(prepared, about)
+        encoded = prepared.encode_cases(cases)
+        found, exists = [], existing_units(prepared.parts)
         for one, _ in loaded:
-            mask = one.mask if rule == "global" else decide(one.alpha, one.sparsity, rule, threshold)
+            mask = one.mask if rule == "global" else decide(one.alpha, one.sparsity, rule, threshold, exists)
             forced = (mask | include) - exclude
             found.append(Subnetwork(forced, one.alpha, one.seed, one.sparsity, one.kl_soft, one.kl, one.one_trajectory))
         scored, full = _score_all(prepared, cases, encoded, found, means, about["ablation"])
@@ -200,12 +201,14 @@ def mean_outputs(prepared: Prepared, training: Encoded) -> Means:
     return collect_means(prepared.parts, batches, data_sha=training.sha)
 
 
-def numbers(text: str) -> list[float]:
-    """The numbers of "0.5,0.7". Raises OptionError."""
+def sparsities_of(text: str) -> list[float]:
+    """The sparsities of "0.5,0.7". Raises OptionError."""
     try:
-        return [float(part) for part in text.split(",")]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(f"'{text}' is no list of numbers", place="sparsity", remedy="Write 0.5,0.7.") from None
+    check_sparsities(found)
+    return found
 
 
 def units_of(text: str) -> list[str]:

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from glassworks.circuits.encoder_decoder import EncoderDecoder
+from glassworks.circuits.encoder_decoder import EncoderDecoder, Parts
 from glassworks.errors import DataNotFound, MalformedRecord, OptionError
 from glassworks.foundations.dataflow import evaluating
 from glassworks.foundations.files import atomic_write
 from glassworks.foundations.frozen import weight_hashes
-from glassworks.foundations.parts import Anatomy, first_tensor
+from glassworks.foundations.parts import first_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Means:
     model_sha: str = ""
     data_sha: str = ""
 
-    def check(self, parts: Anatomy | EncoderDecoder) -> None:
+    def check(self, parts: Parts) -> None:
         """Raise OptionError where the means are of another shape or of other weights than the model's."""
         expected = [parts.num_layers, parts.num_heads, head_dim_of(parts)], [parts.num_layers, parts.hidden_size]
         received = list(self.heads.shape), list(self.mlps.shape)
@@ -66,9 +66,7 @@ def weights_sha(model: nn.Module) -> str:
 
 
 @torch.no_grad()
-def collect_means(
-    parts: Anatomy | EncoderDecoder, batches: Iterable[Mapping[str, Tensor]], *, data_sha: str = ""
-) -> Means:
+def collect_means(parts: Parts, batches: Iterable[Mapping[str, Tensor]], *, data_sha: str = "") -> Means:
     """Average every unit's output over the tokens of `batches`, padding left out.
 
     batches: the model's inputs; `attention_mask` [batch, seq] says what is padding, `decoder_attention_mask` in a
@@ -105,12 +103,12 @@ def collect_means(
     return Means(shaped, means[1], int(counts[0]), weights_sha(parts.model), data_sha)
 
 
-def head_dim_of(parts: Anatomy | EncoderDecoder) -> int:
+def head_dim_of(parts: Parts) -> int:
     """Size of one head's output."""
     return parts.head_dim if isinstance(parts, EncoderDecoder) else parts.layers[0].attention.head_dim
 
 
-def _token_weights(parts: Anatomy | EncoderDecoder, batch: Mapping[str, Tensor]) -> list[Tensor]:
+def _token_weights(parts: Parts, batch: Mapping[str, Tensor]) -> list[Tensor]:
     """1 for tokens and 0 for padding, [batch, seq], for each row of units."""
     if isinstance(parts, EncoderDecoder):
         by_group = parts.token_weights(batch)
@@ -154,7 +152,7 @@ def load_means(path: str | Path) -> Means:
     return Means(heads, mlps, int(about.get("tokens", 0)), about.get("model_sha", ""), about.get("data_sha", ""))
 
 
-def zero_means(model: PreTrainedModel, parts: Anatomy | EncoderDecoder) -> Means:
+def zero_means(model: PreTrainedModel, parts: Parts) -> Means:
     """Means of 0: ablating to them is zero ablation."""
     head_dim = head_dim_of(parts)
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
