@@ -1,4 +1,4 @@
-"""Retrievers of other libraries: LangChain's own where installed, and objects with the others' methods."""
+"""Retrievers of other libraries: their own where they are installed, and objects with the methods of theirs."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -48,3 +48,30 @@ def test_haystack_components() -> None:
 
     check(from_haystack(SimpleNamespace(run=run)))
     check(from_haystack(SimpleNamespace(run=run), embed=lambda text: [1.0]))
+
+
+def test_llama_index_itself() -> None:
+    core = pytest.importorskip("llama_index.core", reason="llama-index-core is not installed")
+    documents = [core.Document(text=text, metadata={"file_name": f"f{n}"}) for n, text in enumerate(TEXTS)]
+    index = core.VectorStoreIndex.from_documents(documents, embed_model=core.MockEmbedding(embed_dim=4))
+    finder = from_llama_index(index.as_retriever(similarity_top_k=5))
+    assert RobustRAG(ScriptedReader(), finder, k=5).answer(ASKED).text == "strelsau"
+    assert {passage.document_id for passage in finder(ASKED, 5)} == {f"f{n}" for n in range(5)}
+    assert len(finder(ASKED, 2)) == 2
+
+
+def test_haystack_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    haystack = pytest.importorskip("haystack", reason="haystack-ai is not installed")
+    from haystack.components.retrievers.in_memory import InMemoryBM25Retriever, InMemoryEmbeddingRetriever
+    from haystack.document_stores.in_memory import InMemoryDocumentStore
+
+    store = InMemoryDocumentStore()
+    store.write_documents(
+        [haystack.Document(content=text, id=f"d{n}", embedding=[1.0, n / 10]) for n, text in enumerate(TEXTS)]
+    )
+    check(from_haystack(InMemoryBM25Retriever(store)))
+    check(from_haystack(InMemoryEmbeddingRetriever(store), embed=lambda text: [1.0, 0.0]))
+    assert {passage.document_id for passage in from_haystack(InMemoryBM25Retriever(store))(ASKED, 5)} == {
+        f"d{n}" for n in range(5)
+    }
