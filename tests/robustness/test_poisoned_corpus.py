@@ -63,3 +63,15 @@ def test_a_store_with_vectors_needs_its_encoder(tmp_path: Path) -> None:
         check_poisonable(store, None)
     with pytest.raises(EncoderMismatchError):
         check_poisonable(store, "hashing:32")
+
+
+def test_what_is_meant_for_many_other_questions_does_not_crowd_out_a_questions_own(tmp_path: Path) -> None:
+    run = index(str(write_documents(tmp_path / "docs")), str(tmp_path / "index"), chunk_words=12)
+    others = {f"o{n}": [Document(f"hostile-o{n}", f"What is the capital of Kenya? It is Lamu {n}.")] for n in range(90)}
+    with poisoned_copy(tmp_path / "copy", Datastore.open(str(run.path))) as corpus:
+        clean = corpus.retrieve(KENYA, {}, 4)["k"]
+        assert corpus.retrieve(KENYA, others, 4)["k"] == clean
+        mixed = corpus.retrieve(KENYA | {"o7": "Is it Lamu 7?"}, others, 4)
+    assert mixed["k"] == clean
+    found = {passage.document_id for passage in mixed["o7"] if passage.document_id.startswith("hostile-")}
+    assert found == {"hostile-o7"}

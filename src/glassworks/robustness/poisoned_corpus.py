@@ -17,8 +17,11 @@ from glassworks.errors import OptionError
 from glassworks.retrieval.chunking import Chunking, chunk
 from glassworks.retrieval.datastore import Datastore, StoreSettings
 from glassworks.retrieval.encoders import open_encoder
-from glassworks.retrieval.passages import Document, Passage
+from glassworks.retrieval.passages import Document, Passage, Retriever
 from glassworks.retrieval.retrievers import Kind, open_retriever
+
+SPARE = 32
+"""How many hits of a question may be meant for others before it is asked again."""
 
 
 class PoisonedCorpus:
@@ -50,14 +53,30 @@ class PoisonedCorpus:
         passages = [passage for own in hostile.values() for document in own for passage in chunk(document, cut)]
         self.add(passages)
         retriever = open_retriever(self.store, self._kind, self._encoder)
-        hits = retriever.retrieve(list(questions.values()), k + len(passages))
+        found = dict.fromkeys(questions, ()) | dict(self._best(retriever, questions, owner, k))
         if passages:
             self.store.delete(documents=list(owner), reason="the next attack is tried on the corpus as it was")
-        found = {}
-        for id_, ranked in zip(questions, hits, strict=True):
-            meant = [hit.passage for hit in ranked if owner.get(hit.passage.document_id, id_) == id_]
-            found[id_] = tuple(meant[:k])
         return found
+
+    @staticmethod
+    def _best(
+        retriever: Retriever, questions: Mapping[str, str], owner: Mapping[str, str], k: int
+    ) -> Iterator[tuple[str, tuple[Passage, ...]]]:
+        """The k best passages of each question that were not written against another one.
+
+        A few more than k are asked for; only questions whose hits are mostly meant for others ask for more again.
+        """
+        size, waiting = k + SPARE * bool(owner), list(questions)
+        while waiting:
+            short = []
+            hits = retriever.retrieve([questions[id_] for id_ in waiting], size)
+            for id_, ranked in zip(waiting, hits, strict=True):
+                meant = [hit.passage for hit in ranked if owner.get(hit.passage.document_id, id_) == id_]
+                if len(meant) < k and len(ranked) == size:
+                    short.append(id_)
+                else:
+                    yield id_, tuple(meant[:k])
+            size, waiting = 4 * size, short
 
 
 def check_poisonable(store: Datastore, encoder: str | None) -> None:
