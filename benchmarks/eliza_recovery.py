@@ -8,6 +8,10 @@ one seed after the other. --slow adds the two that close one edge after the othe
 
 Hard attention jumps: a gate that is open by 98% breaks a head as if it were closed, so that hardly any gradient says
 which gates matter. Soft attention has the same edges, the same replies, and gradients.
+
+Seen (results/eliza_recovery.json): with soft attention Edge Pruning has F1 .91, .91 and .94 in 11 s, with hard .72 to
+.78; what it misses are ends of chunks that few pairs need. Exact patching finds all of them in both models and ACDC all
+but one, in 60 s. Integrated gate gradients reach .94 on the soft model in 2 s; EAP and EAP-IG stay below .8.
 """
 
 import argparse
