@@ -18,7 +18,6 @@ keyword with nothing undecided, responses recorded, milliseconds a question with
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 import sys
@@ -26,6 +25,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -65,7 +65,7 @@ def reuse_bound(model: LocalModel, question: RobustQuestion, tokens: int) -> flo
     reading = Reading(Responder(model, Sampling()))
     units = reading.units([padded(passage, model, tokens) for passage in question.passages])
     rows = [model.encode(reading.isolated(question.text, unit)) for unit in units]
-    shared = len(os.path.commonprefix(rows))
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))
     total = sum(map(len, rows))
     return round(total / (total - shared * len(rows)), 2)
 
