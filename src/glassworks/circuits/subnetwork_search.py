@@ -55,7 +55,7 @@ class SearchConfig:
         lambda_lr: learning rate of the Lagrange multipliers.
         lr_warmup_steps: steps in which the learning rate rises.
         penalty: expected counts gates that can open; sampled counts the gates of the step.
-        init_mean: mean of the gates' parameters at the start.
+        init_mean: mean of the gates' parameters at the start; 5 for few units, since noise at 3 may close a needed one.
         mask_weight_decay: AdamW's decay of gates and multipliers.
         per_example: a gate sample for each example instead of one a step.
         rule: how gates are decided. global keeps exactly the asked number of units; per_layer is the published rule.
