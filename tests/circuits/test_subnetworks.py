@@ -127,6 +127,16 @@ def test_bad_input_is_refused_before_any_work(toy: Path, searched: Path, tmp_pat
         )
     with pytest.raises(DataNotFound, match="holds no subnetworks"):
         export_subnetwork(model(toy), str(tmp_path), out=out)
+    with pytest.raises(OptionError, match="limit: expected at least 1, received 0"):
+        search_subnetworks(model(toy), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), out, limit=0)
+    with pytest.raises(OptionError, match="heads: no unit is named"):
+        ablate_subnetworks(model(toy), str(searched), str(toy / "evaluation.jsonl"), out, heads="")
+    with pytest.raises(OptionError, match="pairs: expected at least 1"):
+        attention_of_core(model(toy), str(searched), str(toy / "evaluation.jsonl"), out, pairs=0)
+    with pytest.raises(OptionError, match="every: expected at least 1"):
+        toy_subnetworks(out, every=0)
+    with pytest.raises(OptionError, match="settings: alpha_lr is -1"):
+        SearchConfig(alpha_lr=-1)
     with pytest.raises(OptionError, match=r"sparsity: 1\.5 is no share"):
         search_subnetworks(model(toy), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), out, sparsity="1.5")
     assert not any(tmp_path.iterdir())

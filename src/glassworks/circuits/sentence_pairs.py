@@ -94,10 +94,13 @@ class Encoded:
 
 
 def read_cases(source: str, *, limit: int | None = None) -> list[Case]:
-    """The cases of a file or hub id, in the order of their first rows. Raises DataNotFound, MalformedRecord.
+    """The cases of a file or hub id, in the order of their first rows.
 
-    source: several are separated by commas. limit: examples a case at most.
+    source: several are separated by commas. limit: examples a case at most. Raises DataNotFound, MalformedRecord,
+    OptionError.
     """
+    if limit is not None:
+        at_least_one(limit=limit)
     if "," in source:
         return [case for one in source.split(",") for case in read_cases(one.strip(), limit=limit)]
     if source.partition(":")[0] == "hans":
@@ -106,6 +109,13 @@ def read_cases(source: str, *, limit: int | None = None) -> list[Case]:
         return [_hub_case(source, split, limit) for split in HUB[source].splits]
     types = {"text": str, "text_pair": str, "label": int, "case": str, "domain": str, "counterpart": str}
     return _grouped(load_rows(source, ("text", "label"), types=types), source, limit)
+
+
+def at_least_one(**counts: int) -> None:
+    """Raise OptionError, naming it, for a count below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(f"expected at least 1, received {value}", place=name)
 
 
 def _grouped(rows: Iterable[dict[str, Any]], source: str, limit: int | None) -> list[Case]:
@@ -118,7 +128,9 @@ def _grouped(rows: Iterable[dict[str, Any]], source: str, limit: int | None) -> 
 
 
 def read_examples(source: str, *, limit: int | None = None) -> tuple[Example, ...]:
-    """The training examples of a file or hub id, whatever their case."""
+    """The training examples of a file or hub id, whatever their case. Raises as `read_cases`."""
+    if limit is not None:
+        at_least_one(limit=limit)
     if source in HUB:
         return _hub_case(source, "train", limit).examples
     rows = load_rows(source, ("text", "label"), types={"text": str, "text_pair": str, "label": int})

@@ -27,7 +27,7 @@ from glassworks.circuits.heuristic_core import (
     heuristic_core,
     mean_effective_size,
 )
-from glassworks.circuits.sentence_pairs import Case, Encoded, Example, encode, read_cases, read_examples
+from glassworks.circuits.sentence_pairs import Case, Encoded, Example, at_least_one, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, score_cases
 from glassworks.circuits.subnetwork_figures import draw_ablations, draw_effective_sizes
 from glassworks.circuits.subnetwork_reports import size_claims
@@ -73,7 +73,11 @@ def ablate_subnetworks(
         core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
         full = UnitMask.full(*core.heads.shape)
         every = [name for name in full.names() if not name.endswith("mlp")]
-        units = {"all": every, "core": core.names()}.get(heads) or units_of(heads)
+        named = {"all": every, "core": core.names()}
+        units = named[heads] if heads in named else units_of(heads)
+        if not units:
+            problem = "the core is empty" if heads == "core" else "no unit is named"
+            raise OptionError(problem, place="heads", remedy="Give all, core, or names such as a0.h3.")
         for name in units:
             unit_index(name, *core.heads.shape)
         core_mask = UnitMask(core.heads, torch.zeros_like(full.mlps))
@@ -139,8 +143,9 @@ def effective_sizes(
     with Run.start(out, effective_sizes, arguments) as run:
         targets, folders = sparsities_of(sparsity), checkpoint_folders(checkpoints)
         cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
-        if seeds < 1:
-            raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
+        at_least_one(seeds=seeds)
+        if not margin >= 0:
+            raise OptionError(f"expected at least 0, received {margin}", place="margin")
         every_seed = range(first_seed, first_seed + seeds)
         for step, folder in folders.items():
             states = run.path / f"states-{step}"
@@ -188,6 +193,7 @@ def attention_of_core(
     """
     arguments = dict(locals())
     with Run.start(out, attention_of_core, arguments) as run:
+        at_least_one(pairs=pairs)
         loaded, cases = subnetworks_of(runs), read_cases(evaluation)
         core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
         chosen = [pair for case in cases if case.domain == "in" for pair in case.examples][:pairs]

@@ -23,6 +23,7 @@ from glassworks.circuits.heuristic_core import (
     joint_frequency,
 )
 from glassworks.circuits.published_results import effective_sizes_of, read_grid, read_joint_figure, read_steps
+from glassworks.circuits.sentence_pairs import at_least_one
 from glassworks.circuits.subnetwork_figures import (
     draw_effective_sizes,
     draw_frequency,
@@ -64,6 +65,7 @@ def core_of_subnetworks(runs: str, out: str = "runs/subnetworks-core", draws: in
     """
     arguments = dict(locals())
     with Run.start(out, core_of_subnetworks, arguments) as run:
+        at_least_one(draws=draws)
         by_sparsity = _masks(runs, shape)
         masks = [mask for group in by_sparsity.values() for mask in group]
         core = heuristic_core(masks, draws=draws)

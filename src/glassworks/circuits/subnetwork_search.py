@@ -79,9 +79,12 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
-            raise OptionError("steps and batch_size are at least 1", place="config")
+            raise OptionError("steps and batch_size are at least 1", place="settings")
         if not 0 <= self.warmup_share <= 1:
-            raise OptionError(f"warmup_share is {self.warmup_share}, expected a share in [0, 1]", place="config")
+            raise OptionError(f"warmup_share is {self.warmup_share}, expected a share in [0, 1]", place="settings")
+        for name in ("alpha_lr", "lambda_lr", "lr_warmup_steps", "mask_weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise OptionError(f"{name} is {getattr(self, name)}, expected at least 0", place="settings")
 
 
 def preset(name: str, sparsity: float) -> SearchConfig:

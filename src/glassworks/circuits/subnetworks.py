@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glassworks.circuits.encoder_decoder import existing_units
 from glassworks.circuits.head_masks import Ablation, UnitGates, gated
-from glassworks.circuits.sentence_pairs import Case, Encoded, encode, read_cases, read_examples
+from glassworks.circuits.sentence_pairs import Case, Encoded, at_least_one, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, case_logits, score_cases
 from glassworks.circuits.subnetwork_figures import draw_sparsity, draw_spread
 from glassworks.circuits.subnetwork_runs import (
@@ -65,6 +65,7 @@ def toy_subnetworks(
     """
     arguments = dict(locals())
     with Run.start(out, toy_subnetworks, arguments) as run:
+        at_least_one(steps=steps, examples=examples, every=every)
         pairs, rows, tokenizer = toy_training(examples, seed), toy_evaluation_rows(), toy_tokenizer()
         write_text(run.path / "train.jsonl", _lines([pair._asdict() for pair in pairs]))
         write_text(run.path / "evaluation.jsonl", _lines(rows))
@@ -119,8 +120,7 @@ def search_subnetworks(
     arguments = dict(locals())
     with Run.start(out, search_subnetworks, arguments) as run:
         targets = sparsities_of(sparsity)
-        if seeds < 1:
-            raise OptionError(f"{seeds} seeds were asked for, expected at least 1", place="seeds")
+        at_least_one(seeds=seeds)
         if preset != "default" and settings != SearchConfig():
             raise OptionError("a preset and settings of one's own exclude each other", place="settings")
         cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
@@ -177,6 +177,8 @@ def evaluate_subnetworks(
     """
     arguments = dict(locals())
     with Run.start(out, evaluate_subnetworks, arguments) as run:
+        if not 0 <= threshold <= 1:
+            raise OptionError(f"expected a gate's value in [0, 1], received {threshold}", place="threshold")
         loaded, cases = subnetworks_of(runs), read_cases(evaluation, limit=limit)
         about = loaded[0][1]
         shape = about["layers"], about["heads"]
