@@ -40,7 +40,7 @@ def read_joint_figure(path: str | Path) -> Tensor:
     MalformedRecord.
     """
     words = _words(Path(path))
-    columns = _columns(words)
+    columns = _columns(words, path)
     pitch = (columns[-1] - columns[0]) / (len(columns) - 1)
     inside = [
         word
@@ -50,7 +50,7 @@ def read_joint_figure(path: str | Path) -> Tensor:
     heights = sorted({round(word.y, 1) for word in inside})
     if len(heights) != len(columns):
         raise MalformedRecord(
-            f"has {len(heights)} rows of numbers and {len(columns)} columns, expected as many", place=str(path)
+            f"has {len(heights)} rows of numbers and {len(columns)} columns, expected equal numbers", place=str(path)
         )
     table = torch.zeros(len(heights), len(columns), dtype=torch.long)
     for word in inside:
@@ -145,9 +145,9 @@ def _axis(words: list[_Word]) -> float:
     return min(word.y for word in words)
 
 
-def _columns(words: list[_Word]) -> list[float]:
+def _columns(words: list[_Word], path: str | Path) -> list[float]:
     row = [word for word in words if abs(word.y - _axis(words)) < 1]
     numbered = {int(word.text): word.x for word in row}
     if len(numbered) < 2 or sorted(numbered) != list(range(len(numbered))):
-        raise MalformedRecord("has no columns that are numbered from 0", place="figure")
+        raise MalformedRecord("has no columns that are numbered from 0", place=str(path))
     return [numbered[at] for at in range(len(numbered))]
