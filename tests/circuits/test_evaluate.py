@@ -12,7 +12,12 @@ from glassworks.foundations.graph import Graph
 
 
 def test_every_format_opens_as_the_same_circuit(tmp_path: Path) -> None:
-    for name, write in (("a.json", write_circuit), ("edges.json", write_edges), ("eap.json", write_eap)):
+    for name, write in (
+        ("a.json", write_circuit),
+        ("edges.json", write_edges),
+        ("eap.json", write_eap),
+        ("eap.pt", write_eap),
+    ):
         write(tmp_path / name, truth())
         assert open_circuit(str(tmp_path / name), written().graph).same_edges(truth())
     with pytest.raises(MalformedRecord, match="names no graph"):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -80,6 +81,41 @@ def test_eap_json_returns_edges_scores_and_nodes(tmp_path: Path, graph: Graph) -
     assert torch.equal(again.nodes, circuit.nodes)
     assert torch.equal(again.kept, circuit.kept)
     torch.testing.assert_close(again.scores, circuit.scores, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("block", ["sequential", "parallel"])
+def test_eap_tensors_return_edges_scores_and_nodes(tmp_path: Path, block: Literal["sequential", "parallel"]) -> None:
+    graph, file = Graph(2, 2, 2, 1, block), tmp_path / "graph.pt"
+    circuit = example(graph, with_nodes=True)
+    write_eap(file, circuit)
+    content = torch.load(file, weights_only=True)
+    assert content["src_nodes"] == ["input", "a0.h0", "a0.h1", "m0", "a1.h0", "a1.h1", "m1"]
+    assert content["dst_nodes"][:8] == [*(f"a0.h{h}<{p}>" for p in "qkv" for h in (0, 1)), "m0", "a1.h0<q>"]
+    assert content["dst_nodes"][-1] == "logits"
+    assert content["edges_scores"].shape == content["edges_in_graph"].shape == (1 + 2 * 3, 2 * (3 * 2 + 1) + 1)
+    read = read_eap(file, graph)
+    assert read.same_edges(circuit)
+    assert read.nodes is not None
+    assert circuit.nodes is not None
+    assert torch.equal(read.nodes, circuit.nodes)
+    assert read.scores is not None
+    assert circuit.scores is not None
+    assert torch.equal(read.scores[graph.exists], circuit.scores[graph.exists])
+    with pytest.raises(OptionError, match=r"each query head.*--graph\.ungrouped"):
+        write_eap(file, Circuit.from_edges(Graph(1, 4, 2), []))
+
+
+def test_broken_eap_tensors_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "graph.pt"
+    with pytest.raises(DataNotFound, match=r"graph\.pt"):
+        read_eap(file)
+    for content in (b"no pickle", b""):
+        file.write_bytes(content)
+        with pytest.raises(MalformedRecord, match=r"graph\.pt: expected an EAP-IG graph of tensors"):
+            read_eap(file)
+    torch.save({"cfg": {"n_layers": 1, "n_heads": 1}}, file)
+    with pytest.raises(MalformedRecord, match="expected an EAP-IG graph of tensors"):
+        read_eap(file)
 
 
 def test_eap_json_has_the_names_that_its_tools_use(tmp_path: Path) -> None:

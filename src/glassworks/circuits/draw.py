@@ -21,7 +21,7 @@ def draw_circuit(
     Shell: glassworks circuits draw runs/circuit --beside runs/other
 
     Args:
-        circuit: A run folder of `circuits find`, circuit.json, or an EAP-IG / MIB graph JSON.
+        circuit: A run folder of `circuits find`, circuit.json, or an EAP-IG / MIB graph (.json, .pt).
         out: The run folder; holds circuit.html and figures/circuit.svg.
         beside: A second circuit to draw beside it.
         edges: Draw only this many edges, those of the highest scores.

@@ -1,7 +1,7 @@
 """Verb `circuits eval`: a circuit from any source, measured beside the full model and, where known, the true circuit.
 
-A circuit is a run folder, circuit.json, edges.json (Edge Pruning) or a graph JSON of EAP-IG / MIB; `open_circuit` reads
-them all and refuses one of another graph. Writes the circuit, its figures, its picture and its curve.
+A circuit is a run folder, circuit.json, edges.json (Edge Pruning) or a graph of EAP-IG / MIB, JSON or .pt;
+`open_circuit` reads them all and refuses one of another graph. Writes the circuit, its figures, picture and curve.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def evaluate_circuit(
     Shell: glassworks circuits eval edges.json gpt2 --data ioi
 
     Args:
-        circuit: A run folder of `circuits find`, circuit.json, edges.json or an EAP-IG / MIB graph JSON.
+        circuit: A run folder of `circuits find`, circuit.json, edges.json or an EAP-IG / MIB graph (.json, .pt).
         model: Hugging Face id, folder or packaged:NAME.
         data: A task (ioi, ioi-t1, gt, gp, bool), a JSONL of clean and corrupted prompts, or a MIB CSV.
         out: The run folder.
@@ -75,7 +75,9 @@ def open_circuit(path: str, graph: Graph | None = None) -> Circuit:
     Raises DataNotFound, MalformedRecord, and GraphMismatch, naming both graphs.
     """
     file = Path(path) / CIRCUIT if Path(path).is_dir() else Path(path)
-    text = file.read_text(encoding="utf-8")[:4096].lstrip() if file.is_file() else ""
+    if file.suffix == ".pt":
+        return read_eap(file, graph)
+    text = file.read_text(encoding="utf-8", errors="replace")[:4096].lstrip() if file.is_file() else ""
     if text.startswith("["):
         if graph is None:
             raise MalformedRecord(

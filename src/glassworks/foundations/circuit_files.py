@@ -2,7 +2,8 @@
 
 `circuit.json` holds the graph, the provenance, counts, the kept edges by official name and every score, so it
 stands alone. `edges.json` is a list of [writer, reader] pairs and needs the graph it belongs to. The EAP-IG file
-is {cfg, nodes, edges} with nodes input, a0.h1, m0, logits and edges such as a0.h1->a3.h2<q>; one embedding writer.
+is {cfg, nodes, edges} with nodes input, a0.h1, m0, logits and edges such as a0.h1->a3.h2<q>; one embedding writer. Its
+other form, .pt, holds the same as tensors [writers, readers] with the names of their rows and columns.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from glassworks.errors import DataNotFound, GraphMismatch, MalformedRecord, OptionError
 from glassworks.foundations.circuit import Circuit, Provenance
+from glassworks.foundations.files import atomic_write
 from glassworks.foundations.graph import Graph
 from glassworks.foundations.runs import write_text
 
@@ -89,14 +92,18 @@ def read_edges(path: str | Path, graph: Graph, provenance: Provenance | None = N
 
 
 def write_eap(path: str | Path, circuit: Circuit) -> None:
-    """Write the EAP-IG / MIB graph JSON, atomically: every edge, its score (0 where there is none) and membership.
+    """Write the EAP-IG / MIB graph, atomically: every edge, its score (0 where there is none) and membership.
 
-    Two embedding writers become one. Raises OptionError for a graph without embedding writers.
+    path: JSON, or tensors where it ends in .pt. Two embedding writers become one. Raises OptionError for a graph
+    without embedding writers, and, for .pt, where query heads share key and value readers: its columns are a head's.
     """
     circuit = circuit.with_embeddings(1)
     graph, nodes = circuit.graph, circuit.nodes
     writers = ["input", *graph.writer_names[1:]]
     readers = [re.sub(r"\.([qkv])$", r"<\1>", name) for name in graph.reader_names[:-1]] + ["logits"]
+    if Path(path).suffix == ".pt":
+        _write_tensors(path, circuit, writers, readers)
+        return
     rows, columns = (index.tolist() for index in graph.exists.nonzero(as_tuple=True))
     kept = circuit.kept[graph.exists].tolist()
     scores = (
@@ -123,12 +130,12 @@ def write_eap(path: str | Path, circuit: Circuit) -> None:
 
 
 def read_eap(path: str | Path, graph: Graph | None = None, provenance: Provenance | None = None) -> Circuit:
-    """Read an EAP-IG / MIB graph JSON; over `graph` where given, else over the one that its cfg describes.
+    """Read an EAP-IG / MIB graph, JSON or .pt; over `graph` where given, else over the one that its cfg describes.
 
     A `graph` with two embedding writers gets the input's edges twice. Raises DataNotFound, MalformedRecord, and
     GraphMismatch naming both when the file's graph is not `graph`.
     """
-    content = _load(path)
+    content = _load_tensors(path) if Path(path).suffix == ".pt" else _load(path)
     try:
         found = _graph_of_cfg(content["cfg"])
         nodes = {name: _in_graph(value) for name, value in content["nodes"].items() if name != "logits"}
@@ -158,6 +165,50 @@ def read_eap(path: str | Path, graph: Graph | None = None, provenance: Provenanc
         provenance or Provenance(),
     )
     return circuit if graph is None else circuit.with_embeddings(graph.embeddings)
+
+
+def _write_tensors(path: str | Path, circuit: Circuit, writers: list[str], readers: list[str]) -> None:
+    graph, nodes = circuit.graph, circuit.nodes
+    if graph.kv_readers != graph.heads:
+        raise OptionError(
+            "the .pt form has key and value readers of each query head", place=str(path),
+            remedy="Write JSON, or search with --graph.ungrouped true.",
+        )  # fmt: skip
+    scores = torch.zeros(graph.exists.shape) if circuit.scores is None else torch.nan_to_num(circuit.scores)
+    content = {
+        "cfg": {"n_layers": graph.layers, "n_heads": graph.heads, "parallel_attn_mlp": graph.block == "parallel"},
+        "src_nodes": writers,
+        "dst_nodes": readers,
+        "edges_scores": scores.masked_fill(~graph.exists, 0),
+        "edges_in_graph": circuit.kept & graph.exists,
+        "nodes_in_graph": torch.ones(graph.n_writers, dtype=torch.bool) if nodes is None else nodes,
+    }
+    with atomic_write(Path(path)) as temporary:
+        torch.save(content, temporary)
+
+
+def _load_tensors(path: str | Path) -> dict[str, Any]:
+    """What the JSON form would hold, of the edges that exist. Nothing but tensors and plain values is unpickled."""
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        rows, columns = content["src_nodes"], content["dst_nodes"]
+        exists = _graph_of_cfg(content["cfg"]).exists.tolist()
+        scores, inside = (content[name].tolist() for name in ("edges_scores", "edges_in_graph"))
+        return {
+            "cfg": content["cfg"],
+            "nodes": dict(zip(rows, content["nodes_in_graph"].tolist(), strict=True)),
+            "edges": {
+                f"{row}->{column}": {"score": scores[i][j], "in_graph": bool(inside[i][j])}
+                for i, row in enumerate(rows)
+                for j, column in enumerate(columns)
+                if exists[i][j]
+            },
+        }
+    except OSError as error:
+        raise DataNotFound(f"no circuit file ({error.strerror})", place=str(path)) from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, UnpicklingError) as error:
+        problem = f"expected an EAP-IG graph of tensors ({type(error).__name__})"
+        raise MalformedRecord(problem, place=str(path)) from error
 
 
 def _write(path: str | Path, content: dict[str, Any]) -> None:
