@@ -10,6 +10,7 @@ from glassworks.eliza.conversations import (
     Generator,
     ScriptShape,
     Segments,
+    check_conversations,
     conversations,
     draw_script,
     tokens_of,
@@ -82,3 +83,34 @@ def test_speed() -> None:
     begun = time.process_time()
     list(conversations(script, TALK, 150, rng))
     assert 150 / (time.process_time() - begun) >= 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_templates", 0), ("max_transformations_per_template", 0), ("max_ngram_len", 0), ("max_num_wildcards", 1),
+     ("min_copies", 5), ("template_prefix_len", 0), ("null_template_cycle_version", 3)],
+)  # fmt: skip
+def test_impossible_scripts_are_refused(name: str, value: int) -> None:
+    shape = ScriptShape(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="script_shape"):
+        draw_script(shape, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_queue_size", 0), ("min_copy_len", -1), ("max_copy_len", -1), ("min_copy_len", 11), ("max_turns", 0),
+     ("max_conversation_len", 6), ("memory_ratio", 0.0), ("concentration", -1.0)],
+)  # fmt: skip
+def test_impossible_conversations_are_refused(name: str, value: float) -> None:
+    script = draw_script(ScriptShape(), np.random.default_rng(0))
+    check_conversations(ConversationShape(), script)
+    with pytest.raises(OptionError, match="conversation_shape"):
+        check_conversations(ConversationShape(**{name: value}), script)  # type: ignore[arg-type]
+
+
+def test_without_copied_words_null_inputs_are_single_letters() -> None:
+    script, rng = draw_script(ScriptShape(num_templates=3), np.random.default_rng(0)), np.random.default_rng(0)
+    made = list(conversations(script, ConversationShape(max_copy_len=0, max_turns=8), 20, rng))
+    null = [turn.sentence for turns in made for turn in turns if turn.kind == "none"]
+    assert null
+    assert {len(sentence) for sentence in null} == {1}

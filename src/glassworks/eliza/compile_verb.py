@@ -29,6 +29,7 @@ from glassworks.eliza.opening import open_script, script_path
 from glassworks.eliza.prompt_pairs import as_jsonl, prompt_pairs
 from glassworks.eliza.random_scripts import random_sentences
 from glassworks.eliza.script import ELIZA, END, START, USER, Script
+from glassworks.errors import OptionError
 from glassworks.foundations.circuit_files import write_circuit
 from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
@@ -75,6 +76,8 @@ def eliza_compile(
     arguments = dict(locals())
     with Run.start(out, eliza_compile, arguments) as run:
         check_options(mechanisms, dtype, superposed)
+        if conversations < 1:
+            raise OptionError(f"expected at least 1, received {conversations}", place="conversations")
         opened = open_script(script)
         machine = machine_of_keywords(opened) if isinstance(opened, DoctorScript) else opened
         compiled = compile_script(machine, mechanisms, dtype=dtype, superposed=superposed)
@@ -103,6 +106,12 @@ def check_synthetic(compiled: Compiled, script: Script, conversations: int, seed
         turns = converse(script, random_sentences(script, min(TURNS, config.max_count), seed + number), copy)
         while len(transcript(turns)) > config.max_position_embeddings:
             turns.pop()
+        if not turns:
+            raise OptionError(
+                f"the first turn of a random conversation has more than {config.max_position_embeddings} tokens",
+                place="mechanisms.max_len",
+                remedy="Give more room.",
+            )
         transcripts.append(transcript(turns))
         forced = _sum(forced, differences(compiled, transcripts[-1]))
         free = _sum(free, free_differences(compiled, turns))

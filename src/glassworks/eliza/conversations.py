@@ -113,15 +113,41 @@ def draw_script(shape: ScriptShape, rng: np.random.Generator) -> Script:
 
 def check_shape(shape: ScriptShape) -> None:
     """Refuse impossible shapes. Raises OptionError."""
+    for name, least in (
+        ("num_templates", 1), ("max_transformations_per_template", 1), ("max_ngram_len", 1), ("min_num_wildcards", 1),
+        ("max_num_wildcards", shape.min_num_wildcards), ("min_copies", 0), ("max_copies", shape.min_copies),
+    ):  # fmt: skip
+        if getattr(shape, name) < least:
+            raise OptionError(
+                f"expected at least {least}, received {getattr(shape, name)}", place=f"script_shape.{name}"
+            )
     rules = (shape.num_templates + 2) * shape.max_transformations_per_template
-    if shape.num_templates < 1 or not 1 <= shape.min_num_wildcards <= shape.max_num_wildcards:
-        raise OptionError("expected at least one template and one wildcard", place="script_shape")
     if 26**shape.template_prefix_len < 2 * rules:
         raise OptionError(
-            f"{rules} rules need prefixes of more than {shape.template_prefix_len} letters", place="template_prefix_len"
+            f"{rules} rules need prefixes of more than {shape.template_prefix_len} letters",
+            place="script_shape.template_prefix_len",
         )
     if shape.null_template_cycle_version not in (1, 2):
-        raise OptionError("expected 1 or 2", place="null_template_cycle_version")
+        raise OptionError("expected 1 or 2", place="script_shape.null_template_cycle_version")
+
+
+def check_conversations(shape: ConversationShape, script: Script) -> None:
+    """Refuse shapes that no conversation with a script has. Raises OptionError."""
+    # The shortest turn that every script allows: one letter, answered by the shortest null rule.
+    shortest = 4 + min(len(rule) for rule in script.rules[-1])
+    for name, least in (
+        ("max_queue_size", 1), ("min_copy_len", 0), ("max_copy_len", shape.min_copy_len), ("max_turns", 1),
+        ("max_conversation_len", shortest),
+    ):  # fmt: skip
+        if getattr(shape, name) < least:
+            raise OptionError(
+                f"expected at least {least}, received {getattr(shape, name)}", place=f"conversation_shape.{name}"
+            )
+    for name in ("memory_ratio", "concentration"):
+        if not 0 < getattr(shape, name) < float("inf"):
+            raise OptionError(
+                f"expected a positive number, received {getattr(shape, name)}", place=f"conversation_shape.{name}"
+            )
 
 
 def _letters(rng: np.random.Generator, low: int, high: int) -> list[str]:
@@ -262,7 +288,9 @@ class Generator:
                 text += segment + chunk
             else:
                 if null and not text:
-                    continue
+                    if self.shape.max_copy_len:
+                        continue
+                    text = ascii_lowercase[int(self.rng.integers(26))]  # a null input is never empty
                 found = self.best.match(text)
                 assert found is not None  # the null template matches everything
                 if found.lastgroup == f"t{template}":

@@ -21,6 +21,7 @@ from glassworks.eliza.conversations import (
     ConversationShape,
     Exchange,
     ScriptShape,
+    check_conversations,
     check_shape,
     conversations,
     draw_script,
@@ -65,6 +66,7 @@ def eliza_generate(
             )
         rng = np.random.default_rng(seed)
         script = draw_script(script_shape, rng)
+        check_conversations(conversation_shape, script)
         begun = time.process_time()
         drawn = list(conversations(script, conversation_shape, num_conversations, rng))
         seconds = time.process_time() - begun

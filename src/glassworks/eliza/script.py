@@ -261,6 +261,9 @@ def read_script(path: str | Path, null_cycle: NullCycle = "on_input") -> Script:
         raise DataNotFound(f"cannot read the script ({error.strerror})", place=str(path)) from error
     except UnicodeDecodeError as error:
         raise MalformedRecord(f"not UTF-8 text (byte {error.start})", place=str(path)) from error
-    if Path(path).suffix == ".csv":
-        return from_csv(text, str(path), null_cycle)
-    return parse_script(text, str(path))
+    try:
+        if Path(path).suffix == ".csv":
+            return from_csv(text, str(path), null_cycle)
+        return parse_script(text, str(path))
+    except OptionError as error:  # of the script as a whole, which no line is to blame for
+        raise MalformedRecord(error.problem, place=str(path), remedy=error.remedy) from None
