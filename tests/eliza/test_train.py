@@ -7,7 +7,7 @@ import torch
 from cases.eliza_data import data_folder
 from transformers import AutoModelForCausalLM
 
-from glassworks.eliza.dataset import Example
+from glassworks.eliza.dataset import Example, read_split
 from glassworks.eliza.train import Shape, collate, eliza_train, row, without_positions
 from glassworks.errors import OptionError
 
@@ -37,6 +37,11 @@ def test_the_model_has_no_positions() -> None:
     assert torch.allclose(logits[1:], logits[:-1], atol=1e-5)
 
 
-def test_sizes_that_do_not_divide(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="width that the heads divide"):
         eliza_train(data_folder(), str(tmp_path / "a"), Shape(1, 3, 16))
+    for name, value in {"steps": 0, "batch_size": 0, "warmup_steps": -1, "learning_rate": 0.0}.items():
+        with pytest.raises(OptionError, match=f"^{name}: expected"):
+            eliza_train(data_folder(), str(tmp_path / name), **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="^limit: expected at least 1"):
+        read_split(data_folder(), "test", 0)

@@ -27,6 +27,8 @@ class Example:
 def read_split(folder: str | Path, split: str, limit: int | None = None) -> list[Example]:
     """The conversations of one split, the first `limit` of them."""
     file = Path(folder) / f"{split}.csv"
+    if limit is not None and limit < 1:
+        raise OptionError(f"expected at least 1 conversation, received {limit}", place="limit")
     if not file.is_file():
         raise DataNotFound("no such split", place=str(file), remedy="Make data with glassworks eliza generate.")
     examples = []

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from glassworks.eliza.dataset import Example, turns_of
-from glassworks.eliza.script import ELIZA, Script, Token, captures, match
+from glassworks.eliza.script import ELIZA, END, USER, Script, Token, captures, match
 from glassworks.eliza.trial import open_trial
 from glassworks.errors import MalformedRecord
 from glassworks.foundations.anatomy import anatomy
@@ -122,8 +122,8 @@ def collect(
         q, k = last_queries_and_keys(found, ids)
         said, speaking = [], False
         for place, token in enumerate(example.tokens):
-            speaking = token == "U" or (speaking and token != ELIZA)
-            if speaking and token not in ("U", "."):
+            speaking = token == USER or (speaking and token != ELIZA)
+            if speaking and token not in (USER, END):
                 said.append(place)
         keys.append(k[said])
         places.append(torch.tensor(said))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 
+from glassworks.eliza.compile_verb import tokenizer_of
 from glassworks.eliza.dataset import Example, read_split
-from glassworks.eliza.generate import tokenizer_of
 from glassworks.eliza.interpreter import response_mask
 from glassworks.errors import OptionError
 from glassworks.foundations.data import file_sha
@@ -71,8 +71,17 @@ def eliza_train(
     """
     arguments = dict(locals())
     with Run.start(out, eliza_train, arguments) as run:
-        if shape.width % shape.heads or min(shape.layers, shape.heads, steps, batch_size) < 1:
+        if min(shape.layers, shape.heads) < 1 or shape.width < 1 or shape.width % shape.heads:
             raise OptionError("expected positive sizes and a width that the heads divide", place="shape")
+        for name, value, least in (
+            ("steps", steps, 1),
+            ("batch_size", batch_size, 1),
+            ("warmup_steps", warmup_steps, 0),
+        ):
+            if value < least:
+                raise OptionError(f"expected at least {least}, received {value}", place=name)
+        if not 0 < learning_rate < float("inf"):
+            raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         examples = read_split(data, "train")
         held_out = read_split(data, "validation", validation_limit)
         set_seed(seed)

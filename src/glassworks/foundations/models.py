@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.constants import is_offline_mode
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
@@ -209,7 +209,7 @@ def _hub_snapshot(name: str, allow_pickle: bool) -> Path | None:
         raise ModelNotFound(problem, place=name, remedy=remedy) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFound("no such folder here and no such model on the hub", place=name) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's client passes on what its HTTP library raises, which differs by version
         if isinstance(cached, str):
             log.warning("the hub cannot be reached; using the cached copy of %s", name)
             return Path(cached).parent

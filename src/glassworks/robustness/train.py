@@ -74,6 +74,8 @@ def train_reader(
         ):  # fmt: skip
             if value < 1:
                 raise OptionError(f"expected at least 1, received {value}", place=name)
+        if not 0 < learning_rate < float("inf"):
+            raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         set_seed(seed)
         reader = LocalModel(load_model(model, device=device, dtype="float32"), load_tokenizer(model), name=model)
         # One draw, cut in two: what is measured was never practised.
