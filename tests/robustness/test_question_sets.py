@@ -29,6 +29,10 @@ def test_the_official_json(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(MalformedRecord, match=words):
             read_official(file)
+    for wrong in ({"choices answer": "B"}, {"choices answer": []}, {"context": ["text"]}):
+        file.write_text(json.dumps([row, row | wrong]))
+        with pytest.raises(MalformedRecord, match=f"question 2: '{next(iter(wrong))}'"):
+            read_official(file)
     with pytest.raises(DataNotFound):
         read_official(tmp_path / "absent.json")
 
@@ -44,6 +48,10 @@ def test_a_beir_folder(tmp_path: Path) -> None:
     (question,) = read_beir(tmp_path, 5)
     assert question.answers == ("Wren",)
     assert [p.document_id for p in question.passages] == ["1"]
+    for line in ("q 1 1", "q\t1\tyes"):
+        (tmp_path / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{line}\n")
+        with pytest.raises(MalformedRecord, match=r"test\.tsv:2: expected query, document and score"):
+            read_beir(tmp_path, 5)
 
 
 def test_a_live_store_and_targets(tmp_path: Path) -> None:

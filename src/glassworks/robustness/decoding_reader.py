@@ -143,7 +143,7 @@ class DecodingAggregator:
         worst = [float(score(text)) for text in texts]
         for seed in range(samples):
             leaf = sample_path(rows.state(), self.eta, slack, rows.finished, seed, rows.suppressed)
-            texts.append(rows.text(leaf.tokens))
+            texts.append(rows.text(leaf.tokens) or ABSTENTION)
             worst.append(0.0 if leaf.refused else float(score(texts[-1])))
         return SampledEstimate(min(worst, default=0.0), tuple(dict.fromkeys(texts)), samples)
 

@@ -104,7 +104,8 @@ class _Attack:
         marks = list(self.tokenizer("")["input_ids"])  # [CLS] and [SEP], or an end mark alone
         shift = len(marks) // 2
         ids = [*marks[:shift], *(prefix + tail)[: self.max_tokens - len(marks)], *marks[shift:]]
-        features = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        rows = torch.tensor([ids], device=self.model.device)
+        features = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
         held: list[Tensor] = []
 
         def hold(module: Any, inputs: Any, output: Tensor) -> None:

@@ -59,6 +59,10 @@ def _official(row: Any, place: str, number: int) -> RobustQuestion:
         raise MalformedRecord("field 'correct answer' is missing", place=place)
     wrong = _list(row.get("incorrect answer"))
     gold = row.get("choices answer")
+    if gold is not None and not str((_list(gold) or [""])[0]).isdecimal():
+        raise MalformedRecord(f"'choices answer': expected a number from 0, received {gold!r}", place=place)
+    if not all(isinstance(one, dict) for one in _list(row.get("context"))):
+        raise MalformedRecord("'context': expected a list of {title, text}", place=place)
     passages = [
         Passage(f"{number}-{rank}#0", f"{number}-{rank}", str(one.get("text", "")), str(one.get("title", "")))
         for rank, one in enumerate(_list(row.get("context")))
@@ -66,7 +70,7 @@ def _official(row: Any, place: str, number: int) -> RobustQuestion:
     return RobustQuestion(
         str(row.get("id", number)), row["question"].strip(), tuple(dict.fromkeys(answers)),
         str(wrong[0]) if wrong else "", tuple(passages), tuple(map(str, _list(row.get("choices")))),
-        None if gold is None else int(_list(gold)[0]),
+        None if gold is None else int(str(_list(gold)[0])),
     )  # fmt: skip
 
 
@@ -94,9 +98,14 @@ def read_beir(folder: str | Path, k: int) -> list[RobustQuestion]:
 def _qrels(folder: Path) -> Mapping[str, list[str]]:
     relevant: dict[str, list[str]] = {}
     for file in sorted((folder / "qrels").glob("*.tsv")) if (folder / "qrels").is_dir() else []:
-        for line in file.read_text(encoding="utf-8").splitlines()[1:]:
-            query, document, score = line.split("\t")[:3]
-            if float(score) > 0:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], start=2):
+            try:
+                query, document, score = line.split("\t")[:3]
+                counts = float(score) > 0
+            except ValueError:
+                problem = "expected query, document and score, with tabs between"
+                raise MalformedRecord(problem, place=f"{file}:{number}") from None
+            if counts:
                 relevant.setdefault(query, []).append(document)
     return relevant
 
