@@ -1,6 +1,7 @@
 """The Heuristic Core in small: do subnetworks of one model generalise differently, and do they share heads?
 
 Run: python benchmarks/subnetworks_toy.py --seed 0     one model seed, for each of 0 to 4; about 6 minutes of one core
+     python benchmarks/subnetworks_toy.py --shared     (a) with one gate sample a step, once; about 6 minutes
      python benchmarks/subnetworks_toy.py --preset     the published settings against ours, once; about 10 minutes
      python benchmarks/subnetworks_toy.py              what of it is not there yet, then all bars
      python benchmarks/subnetworks_toy.py --measured   the bars over those model seeds that are there
@@ -12,9 +13,14 @@ sizes at the earlier checkpoint from 4 targets of one search seed. AUC of hard a
 accuracy, since pruning shifts the decision threshold. The bars were set before and are reported whichever way they
 fall; (f) is process time of one thread where the bar speaks of two cores. What this cannot show: BERT on language.
 
-Results of 24 November 2026 are of model seeds 0 and 1 alone, so (a) to (e) are still open. (a) holds on neither: ranges
-of mean AUC are 9.4 points at most where 10 are asked, of a single kind 16.8 where 25 are. Seed 0 goes from 48 to 83 %
-between two checkpoints, so it has no earlier one. Our search needs 500 steps for a KL below that of the published 9300.
+Results of 28 November 2026 (--preset: of 24 November). (b), (c), (d), (f) hold on five seeds of five, (e) on four. (a)
+is missed: it holds on seed 2 alone. On the others mean AUC spreads by 3.8 to 6.7 points where 10 are asked and one
+kind's by 8.0 to 14.5 where 25 are, while accuracy on hard pairs spreads by up to 25 points: mostly a threshold that
+moved. Sampling is a part of it: with one gate sample a step instead of one an example, as published, subnetworks are
+less faithful (mean KL .10 to .19) and (a) holds on seeds 0 and 2 at half the units; seeds 1, 3 and 4 stay as narrow.
+Why those do is not known. On seed 3 a search of 60 steps instead of 250 did not spread AUC either (4.9 points, ours
+6.1). Training is not the same bit for bit on every machine: seeds 0 and 1 came out otherwise on 24 November. Our search
+needs 500 steps for a KL below that of the published 9300.
 """
 
 from __future__ import annotations
@@ -134,22 +140,26 @@ def spread(values: Sequence[float]) -> float:
     return max(values) - min(values)
 
 
+def spreads(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far subnetworks of one target are apart, in points."""
+    by_kind = {kind: spread([r["auc_by_kind"][kind] for r in rows]) for kind in KINDS}
+    return {
+        "in_domain_range": spread([r["in_domain"] for r in rows]),
+        "hard_range": spread([r["hard"] for r in rows]),
+        "auc_range": spread([r["auc"] for r in rows]),
+        "widest_kind": max(by_kind, key=by_kind.__getitem__),
+        "widest_kind_auc_range": max(by_kind.values()),
+        "rows": rows,
+    }
+
+
 def at_checkpoint(toy: Toy, step: int) -> dict[str, Any]:
     """Searches, their core and the ablations of one checkpoint."""
     found = toy.found(step, TARGETS, SEARCH_SEEDS, SearchConfig())
     rows = [row(scores) for scores in toy.score(step, [one.mask for one in found])]
     tables = {}
     for target in TARGETS:
-        chosen = [r for one, r in zip(found, rows, strict=True) if one.sparsity == target]
-        by_kind = {kind: spread([r["auc_by_kind"][kind] for r in chosen]) for kind in KINDS}
-        tables[f"{target:g}"] = {
-            "in_domain_range": spread([r["in_domain"] for r in chosen]),
-            "hard_range": spread([r["hard"] for r in chosen]),
-            "auc_range": spread([r["auc"] for r in chosen]),
-            "widest_kind": max(by_kind, key=by_kind.__getitem__),
-            "widest_kind_auc_range": max(by_kind.values()),
-            "rows": chosen,
-        }
+        tables[f"{target:g}"] = spreads([r for one, r in zip(found, rows, strict=True) if one.sparsity == target])
     core = heuristic_core([one.mask.heads for one in found])
     drops = toy.ablated(step)
     inside, outside = (
@@ -194,6 +204,19 @@ def model_seed(folder: Path, seed: int) -> dict[str, Any]:
     return found | {"cpu_seconds": round(time.process_time() - clock, 1)}
 
 
+def shared_samples(folder: Path) -> dict[str, Any]:
+    """The spreads of (a) with one gate sample a step for all examples, as published: final models at half the units."""
+    tables = {}
+    for seed in MODEL_SEEDS:
+        toy = Toy(folder, seed)
+        toy.train()
+        config = replace(SearchConfig(), per_example=False)
+        found = toy.found(STEPS, TARGETS[-1:], SEARCH_SEEDS, config, "shared")
+        rows = [row(scores) for scores in toy.score(STEPS, [one.mask for one in found])]
+        tables[str(seed)] = {"kl": sum(one.kl for one in found) / len(found)} | spreads(rows)
+    return {"by_seed": tables}
+
+
 def settings_compared(folder: Path) -> dict[str, Any]:
     """KL of exactly half the units by steps of search, ours against the published settings, schedules in proportion.
 
@@ -220,13 +243,18 @@ def settings_compared(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def apart(table: dict[str, Any]) -> bool:
+    """Whether subnetworks that are alike in domain differ out of it."""
+    wide = table["auc_range"] >= 10 or table["widest_kind_auc_range"] >= 25
+    return bool(table["in_domain_range"] <= 6 and wide)
+
+
 def bars(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each bar: on how many model seeds it must hold, and on which it does."""
 
     def differs(one: dict[str, Any]) -> bool:
-        tables = [t for when in ("final", "earlier") if when in one for t in one[when]["targets"].values()]
         return any(
-            t["in_domain_range"] <= 6 and (t["auc_range"] >= 10 or t["widest_kind_auc_range"] >= 25) for t in tables
+            apart(table) for when in ("final", "earlier") if when in one for table in one[when]["targets"].values()
         )
 
     def larger(one: dict[str, Any]) -> bool:
@@ -267,6 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, choices=MODEL_SEEDS)
     parser.add_argument("--preset", action="store_true")
+    parser.add_argument("--shared", action="store_true")
     parser.add_argument("--measured", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-subnetworks-toy"))
     options = parser.parse_args()
@@ -275,23 +304,27 @@ def main() -> None:
         print(
             json.dumps(piece(options.folder, f"seed-{options.seed}", lambda: model_seed(options.folder, options.seed)))
         )
+    elif options.shared:
+        print(json.dumps(piece(options.folder, "shared", lambda: shared_samples(options.folder))))
     elif options.preset:
         print(json.dumps(piece(options.folder, "preset", lambda: settings_compared(options.folder))))
     else:
         there = [s for s in MODEL_SEEDS if not options.measured or (options.folder / f"seed-{s}.json").exists()]
         found = [piece(options.folder, f"seed-{s}", lambda s=s: model_seed(options.folder, s)) for s in there]
         compared = piece(options.folder, "preset", lambda: settings_compared(options.folder))
+        shared = piece(options.folder, "shared", lambda: shared_samples(options.folder))
         held = bars(found)
         for name, bar in held.items():
             left = len(MODEL_SEEDS) - bar["of"]
             missed = "MISSED" if len(bar["on"]) + left < bar["needed"] else "open, seeds are missing"
             kept = "holds" if len(bar["on"]) >= bar["needed"] else missed
             print(f"{name}: on {len(bar['on'])} of {bar['of']} seeds, at least {bar['needed']}: {kept}")
+        on = [int(seed) for seed, table in shared["by_seed"].items() if apart(table)]
+        print(f"a with one gate sample a step, final models at half the units: on seeds {on}")
         print(f"equal KL in {compared['times_fewer']} times fewer steps than published, at least 3")
         date = datetime.now(UTC).date().isoformat()
-        write_json(
-            RESULTS, {"date": date, "machine": machine(), "bars": held, "preset": compared, "seeds": found}
-        )  # fmt: skip
+        about = {"date": date, "machine": machine(), "bars": held, "a_with_shared_samples": on}
+        write_json(RESULTS, about | {"shared": shared, "preset": compared, "seeds": found})
 
 
 if __name__ == "__main__":
