@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from glassworks.eliza.script import END, START, USER, Script, Token, captures, match
+from glassworks.eliza.script import ELIZA, END, START, USER, Script, Token, captures, match
 from glassworks.errors import OptionError
 
 Copy = Callable[[Sequence[str]], list[str]]
@@ -111,7 +111,7 @@ def response_mask(tokens: Sequence[str]) -> list[bool]:
     replying = False
     for token in tokens:
         mask.append(replying)
-        replying = (replying or token == "E") and token not in (END, USER)
+        replying = (replying or token == ELIZA) and token not in (END, USER)
     return mask
 
 
@@ -122,6 +122,6 @@ def split_turns(tokens: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[str,
     ends = [at + 1 for at, token in enumerate(tokens) if token == END]
     parts = [tuple(tokens[a:b]) for a, b in zip([1, *ends], ends, strict=False)]
     pairs = list(zip(parts[::2], parts[1::2], strict=False))
-    if len(parts) % 2 or ends[-1:] != [len(tokens)] or any(s[0] != USER or r[0] != "E" for s, r in pairs):
+    if len(parts) % 2 or ends[-1:] != [len(tokens)] or any(s[0] != USER or r[0] != ELIZA for s, r in pairs):
         raise OptionError("expected sentences `U ... .` and replies `E ... .` in turn", place="conversation")
     return pairs
