@@ -53,6 +53,19 @@ _GPT2: dict[str, Any] = {
     "embd_pdrop": 0.0,
     "attn_pdrop": 0.0,
 }
+_DISTILBERT: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "dim": 32,
+    "hidden_dim": 48,
+    "n_layers": 3,
+    "n_heads": 4,
+    "max_position_embeddings": 130,
+    "pad_token_id": PAD_TOKEN,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "seq_classif_dropout": 0.0,
+    "num_labels": 3,
+}
 _LOCAL_AND_GLOBAL = ["sliding_attention", "full_attention", "sliding_attention"]
 
 
@@ -112,6 +125,7 @@ _TABLE: dict[str, _Family] = {
     "bert_classifier": _Family("bert", _ENCODER, "sequence_classification"),
     "roberta": _Family("roberta", _ENCODER, "masked_lm"),
     "roberta_classifier": _Family("roberta", _ENCODER, "sequence_classification"),
+    "distilbert_classifier": _Family("distilbert", _DISTILBERT, "sequence_classification"),
 }
 FAMILIES: tuple[str, ...] = tuple(_TABLE)
 DECODERS: tuple[str, ...] = tuple(name for name, family in _TABLE.items() if family.task == "causal_lm")

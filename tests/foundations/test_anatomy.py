@@ -30,6 +30,7 @@ _LLAMA = ("model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj")
 _NEOX = ("gpt_neox.layers.1.attention.dense", "gpt_neox.layers.1.mlp.dense_4h_to_h")
 _BERT = ("bert.encoder.layer.1.attention.output.dense", "bert.encoder.layer.1.output.dense")
 _ROBERTA = tuple(name.replace("bert", "roberta", 1) for name in _BERT)
+_DISTILBERT = ("distilbert.transformer.layer.1.attention.out_lin", "distilbert.transformer.layer.1.ffn.lin2")
 
 KNOWN = {
     "gpt2": Facts(4, 8, "transformer.h.1.attn.c_proj", "transformer.h.1.mlp.c_proj"),
@@ -50,6 +51,7 @@ KNOWN = {
     "bert_classifier": Facts(4, 8, *_BERT, norms="sum"),
     "roberta": Facts(4, 8, *_ROBERTA, norms="sum"),
     "roberta_classifier": Facts(4, 8, *_ROBERTA, norms="sum"),
+    "distilbert_classifier": Facts(4, 8, *_DISTILBERT, norms="sum"),
 }
 
 

@@ -8,7 +8,7 @@ What is found is a hypothesis; `recompose.self_check` proves it or refuses the m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -33,6 +33,7 @@ from glassworks.foundations.wiring import BlockTensors, wire
 
 Pooling = Literal["none", "first", "last"]
 Three = tuple[Projection, Projection, Projection]
+ACTIVATIONS = (nn.ReLU(), nn.Tanh(), nn.GELU())
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class Finder:
         scale, soft_cap, pooling = self._logits(calls[-1].output)
         if same(calls[0].input, stream[:, 0]):
             pooling = "first"
-        return Head(final_norm, tuple(call.module for call in calls), linears[-1], scale, soft_cap, pooling)
+        return Head(final_norm, tuple(_with_activations(calls)), linears[-1], scale, soft_cap, pooling)
 
     def _logits(self, output: Tensor) -> tuple[float, float | None, Pooling]:
         """Scale, soft-cap and pooling that make the head's output [batch, (seq,) labels] the model's logits."""
@@ -271,6 +272,14 @@ class Finder:
             if scale := coefficients(wanted, [rows], [*known, *(1 / number for number in known)]):
                 return scale[0], None, pooling
         raise Unexplained("the logits are neither the head's output, nor that times a number or through a soft-cap")
+
+
+def _with_activations(calls: Sequence[Call]) -> Iterator[nn.Module]:
+    """The modules of a head in turn, with the activations that stand between them in code alone (DistilBERT)."""
+    for before, call in zip([None, *calls], calls, strict=False):
+        if before is not None and call.input is not None and not same(before.output, call.input):
+            yield from [act for act in ACTIVATIONS if same(act(before.output), call.input)][:1]
+        yield call.module
 
 
 def numbers_of(config: PreTrainedConfig) -> list[float]:

@@ -29,6 +29,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(),
+    "distilbert": Family(),
     "gemma2": Family(),
     "gemma3_text": Family(),
     "gpt2": Family(fused="concatenated"),
