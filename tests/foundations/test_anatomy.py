@@ -52,6 +52,9 @@ KNOWN = {
     "roberta": Facts(4, 8, *_ROBERTA, norms="sum"),
     "roberta_classifier": Facts(4, 8, *_ROBERTA, norms="sum"),
     "distilbert_classifier": Facts(4, 8, *_DISTILBERT, norms="sum"),
+    "electra_classifier": Facts(4, 8, *(name.replace("bert", "electra", 1) for name in _BERT), norms="sum"),
+    "deberta_classifier": Facts(4, 8, *(name.replace("bert", "deberta", 1) for name in _BERT), norms="sum"),
+    "modernbert_classifier": Facts(4, 8, "model.layers.1.attn.Wo", "model.layers.1.mlp.Wo"),
 }
 
 

@@ -29,7 +29,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(),
+    "deberta-v2": Family(),
     "distilbert": Family(),
+    "electra": Family(),
     "gemma2": Family(),
     "gemma3_text": Family(),
     "gpt2": Family(fused="concatenated"),
@@ -38,6 +40,7 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(),
     "mistral": Family(),
     "mixtral": Family(),
+    "modernbert": Family(),
     "olmo2": Family(),
     "phi3": Family(fused="concatenated"),
     "qwen2": Family(),
