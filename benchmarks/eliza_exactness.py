@@ -7,6 +7,9 @@ ones with copying by induction of one and two words, which is compared with a sc
 Teacher-forced on every conversation, free-running on the first `free`. --long: conversations of up to 1,024 tokens in
 float32 and 2,048 in both precisions instead. Writes after every script how many reply tokens were compared and how
 many differ; 0 may differ. Run again, it goes on behind the scripts that FILE holds.
+
+Results: eliza_exactness.json (50 scripts, free-running on the first of eight conversations), eliza_exactness_long.json
+(50 scripts, --long), eliza_exactness_free.json (the first 17 scripts with --free 8): nothing differs in any.
 """
 
 import argparse
