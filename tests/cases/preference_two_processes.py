@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as distributed
 from cases.preference_pairs import preference_trainer
 from cases.train_two_processes import outcome
 
@@ -39,3 +40,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    distributed.destroy_process_group()  # a process that ends with open connections is sometimes aborted

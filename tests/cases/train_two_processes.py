@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as distributed
 from cases.tiny_models import random_tokens, tiny_model
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -91,3 +92,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    distributed.destroy_process_group()  # a process that ends with open connections is sometimes aborted

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch.distributed as distributed
 
 import glassworks
 from glassworks.cli import main
@@ -47,6 +48,13 @@ def test_result_summary_and_json(tmp_path, capsys: pytest.CaptureFixture[str]) -
     captured = capsys.readouterr()
     assert json.loads(captured.out)["evidence"][0]["value"] == 4
     assert captured.err.startswith("1\n2\n")
+
+
+@pytest.mark.usefixtures("sample_verbs")
+def test_a_command_that_is_one_of_several_processes_leaves_their_group(tmp_path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    assert main(["count", "3", "--out", str(tmp_path / "count")]) == 0
+    assert not distributed.is_initialized()
 
 
 @pytest.mark.usefixtures("sample_verbs")

@@ -81,7 +81,15 @@ def _dispatch(words: list[str]) -> int:
     finally:
         command_name.reset(token)
     _show(result, as_json)
+    _leave_process_group()
     return 0
+
+
+def _leave_process_group() -> None:
+    """Under torchrun a process that ends with its connections open is sometimes aborted, and the launcher with it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _show(result: Any, as_json: bool) -> None:
