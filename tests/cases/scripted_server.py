@@ -25,7 +25,6 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.script: list[Callable[[Handler], None]] = []
-        self.running = self.most_running = 0
         self.lock = threading.Lock()
 
     @property
@@ -40,14 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.requests.append((self.path, dict(self.headers), self.body))
-            self.server.running += 1
-            self.server.most_running = max(self.server.most_running, self.server.running)
             act = self.server.script.pop(0) if self.server.script else answer
-        try:
-            act(self)
-        finally:
-            with self.server.lock:
-                self.server.running -= 1
+        act(self)
 
     def reply(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
