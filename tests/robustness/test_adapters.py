@@ -4,6 +4,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 
 from glassworks.robustness.adapters import from_haystack, from_langchain, from_llama_index
 from glassworks.robustness.robust_rag import RobustRAG
@@ -20,10 +22,7 @@ def check(finder: Any) -> None:
 
 
 def test_langchain_itself() -> None:
-    retrievers = pytest.importorskip("langchain_core.retrievers", reason="langchain-core is not installed")
-    from langchain_core.documents import Document
-
-    class Fixed(retrievers.BaseRetriever):  # type: ignore[name-defined, misc]
+    class Fixed(BaseRetriever):
         def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Any]:
             return [Document(page_content=text, metadata={"source": f"s{n}"}) for n, text in enumerate(TEXTS)]
 
