@@ -6,7 +6,15 @@ import re
 import pytest
 
 from glassworks import errors
-from glassworks.errors import MissingDependency, OptionError, PromptTooLong, UnknownName, Unsupported, UserError
+from glassworks.errors import (
+    MissingDependency,
+    OptionError,
+    PromptTooLong,
+    UnknownName,
+    Unsupported,
+    UserError,
+    check_at_least,
+)
 
 CLASSES = [item for _, item in inspect.getmembers(errors, inspect.isclass) if item.__module__ == errors.__name__]
 
@@ -49,3 +57,12 @@ def test_nearest_names_or_all_of_them() -> None:
 )
 def test_composed_messages(error: UserError, text: str) -> None:
     assert text in str(error)
+
+
+def test_the_first_value_below_its_least_is_named() -> None:
+    check_at_least(1, steps=1, limit=None)
+    check_at_least(0, rate=0.0)
+    with pytest.raises(OptionError, match=r"^size: expected at least 1, received 0"):
+        check_at_least(1, steps=2, size=0, rows=-1)
+    with pytest.raises(OptionError, match=r"pruning\.rate: expected at least 0, received nan"):
+        check_at_least(0, **{"pruning.rate": float("nan")})

@@ -67,6 +67,13 @@ class OptionError(UserError):
     """An option or argument is unknown, mistyped or out of range."""
 
 
+def check_at_least(least: float, **options: float | None) -> None:
+    """Raise OptionError for the first option, named by its place, that is below `least` or NaN; None is no limit."""
+    for place, value in options.items():
+        if value is not None and not value >= least:
+            raise OptionError(f"expected at least {least:g}, received {value}", place=place)
+
+
 class UnknownName(OptionError):
     """A name is not among the known ones.
 

@@ -159,7 +159,7 @@ def test_faults(parts: Anatomy, data: Encoded, tmp_path: Path) -> None:
             search(parts, data, [sparsity], [0], ablation="zero")
     with pytest.raises(OptionError, match="at least one sparsity"):
         search(parts, data, [], [0], ablation="zero")
-    with pytest.raises(OptionError, match="steps and batch_size"):
+    with pytest.raises(OptionError, match=r"^settings\.steps: expected at least 1, received 0"):
         SearchConfig(steps=0)
     model = model_of()
     broken = anatomy(model, check=False)

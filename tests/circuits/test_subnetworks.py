@@ -135,7 +135,7 @@ def test_bad_input_is_refused_before_any_work(toy: Path, searched: Path, tmp_pat
         attention_of_core(model(toy), str(searched), str(toy / "evaluation.jsonl"), out, pairs=0)
     with pytest.raises(OptionError, match="every: expected at least 1"):
         toy_subnetworks(out, every=0)
-    with pytest.raises(OptionError, match="settings: alpha_lr is -1"):
+    with pytest.raises(OptionError, match=r"^settings\.alpha_lr: expected at least 0, received -1"):
         SearchConfig(alpha_lr=-1)
     with pytest.raises(OptionError, match=r"sparsity: 1\.5 is no share"):
         search_subnetworks(model(toy), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), out, sparsity="1.5")

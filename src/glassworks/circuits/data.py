@@ -16,7 +16,7 @@ from glassworks.circuits.toy_model import (
     train_indirect_object,
     written_model,
 )
-from glassworks.errors import OptionError
+from glassworks.errors import check_at_least
 from glassworks.foundations.adapters import tokenizer_of
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.circuit import Circuit, Provenance
@@ -74,8 +74,7 @@ def toy_circuit_model(
     """
     arguments = dict(locals())
     with Run.start(out, toy_circuit_model, arguments) as run:
-        if steps < 1:
-            raise OptionError(f"expected at least 1, received {steps}", place="steps")
+        check_at_least(1, steps=steps)
         if kind == "trained":
             model, tokenizer = train_indirect_object(seed, steps=steps, log=lambda line: run.log(**line))
             training, test = indirect_object_rows(200, seed), indirect_object_rows(512, seed + 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from glassworks.circuits.claims import save_picture
 from glassworks.circuits.evaluate import open_circuit
 from glassworks.circuits.picture import as_page, difference_svg
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.circuit import Circuit
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_text
@@ -28,8 +28,7 @@ def draw_circuit(
     """
     arguments = dict(locals())
     with Run.start(out, draw_circuit, arguments) as run:
-        if edges is not None and edges < 1:
-            raise OptionError(f"expected at least 1, received {edges}", place="edges")
+        check_at_least(1, edges=edges)
         first = _cut(open_circuit(circuit), edges, circuit)
         if beside is None:
             save_picture(run, first)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from glassworks.circuits.problem import Problem
-from glassworks.errors import NonFiniteLoss, OptionError
+from glassworks.errors import NonFiniteLoss, OptionError, check_at_least
 from glassworks.foundations import gates
 from glassworks.foundations.circuit import Circuit, Provenance
 from glassworks.foundations.frozen import frozen_weights
@@ -77,12 +77,10 @@ class EdgePruning:
     penalty: Penalty = "sampled"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise OptionError("steps and batch_size are at least 1", place="pruning")
+        check_at_least(1, **{"pruning.steps": self.steps, "pruning.batch_size": self.batch_size})
         self.schedules(0.0 if self.target is None else self.target)
-        for name in ("alpha_lr", "lambda_lr", "mask_weight_decay", "lr_warmup_steps"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name} is {getattr(self, name)}, expected at least 0", place="pruning")
+        rates = ("alpha_lr", "lambda_lr", "mask_weight_decay", "lr_warmup_steps")
+        check_at_least(0, **{f"pruning.{name}": getattr(self, name) for name in rates})
 
     def schedules(self, target: float) -> tuple[SparsitySchedule, SparsitySchedule]:
         """How the targets of edges (to `target`, or to that of the settings) and of nodes rise. Raises OptionError."""

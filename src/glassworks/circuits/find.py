@@ -179,8 +179,8 @@ def _warn_of_early_cut(found: Found, sparsity: float) -> None:
     if found.trained is not None and found.trained.sparsity < sparsity - 0.005:
         logger.warning(
             "training reached sparsity %.3f; the cut at %.3f ranks gates that it did not decide. "
-            "Train longer, or raise --pruning.target above %.3f.",
-            found.trained.sparsity, sparsity, sparsity,
+            "Train longer, or with a higher --pruning.target.",
+            found.trained.sparsity, sparsity,
         )  # fmt: skip
 
 

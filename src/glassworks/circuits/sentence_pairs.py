@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from glassworks.circuits.hans import hans_pairs_a_case, hans_rows
-from glassworks.errors import DataError, MalformedRecord, OptionError
+from glassworks.errors import DataError, MalformedRecord, OptionError, check_at_least
 from glassworks.foundations.rows import load_rows
 
 Domain = Literal["in", "out"]
@@ -99,8 +99,7 @@ def read_cases(source: str, *, limit: int | None = None) -> list[Case]:
     source: several are separated by commas. limit: examples a case at most. Raises DataNotFound, MalformedRecord,
     OptionError.
     """
-    if limit is not None:
-        at_least_one(limit=limit)
+    check_at_least(1, limit=limit)
     if "," in source:
         return [case for one in source.split(",") for case in read_cases(one.strip(), limit=limit)]
     if source.partition(":")[0] == "hans":
@@ -109,13 +108,6 @@ def read_cases(source: str, *, limit: int | None = None) -> list[Case]:
         return [_hub_case(source, split, limit) for split in HUB[source].splits]
     types = {"text": str, "text_pair": str, "label": int, "case": str, "domain": str, "counterpart": str}
     return _grouped(load_rows(source, ("text", "label"), types=types), source, limit)
-
-
-def at_least_one(**counts: int) -> None:
-    """Raise OptionError, naming it, for a count below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise OptionError(f"expected at least 1, received {value}", place=name)
 
 
 def _grouped(rows: Iterable[dict[str, Any]], source: str, limit: int | None) -> list[Case]:
@@ -129,8 +121,7 @@ def _grouped(rows: Iterable[dict[str, Any]], source: str, limit: int | None) -> 
 
 def read_examples(source: str, *, limit: int | None = None) -> tuple[Example, ...]:
     """The training examples of a file or hub id, whatever their case. Raises as `read_cases`."""
-    if limit is not None:
-        at_least_one(limit=limit)
+    check_at_least(1, limit=limit)
     if source in HUB:
         return _hub_case(source, "train", limit).examples
     rows = load_rows(source, ("text", "label"), types={"text": str, "text_pair": str, "label": int})

@@ -27,7 +27,7 @@ from glassworks.circuits.heuristic_core import (
     heuristic_core,
     mean_effective_size,
 )
-from glassworks.circuits.sentence_pairs import Case, Encoded, Example, at_least_one, encode, read_cases, read_examples
+from glassworks.circuits.sentence_pairs import Case, Encoded, Example, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, score_cases
 from glassworks.circuits.subnetwork_figures import draw_ablations, draw_effective_sizes
 from glassworks.circuits.subnetwork_reports import size_claims
@@ -35,7 +35,7 @@ from glassworks.circuits.subnetwork_runs import Prepared, check_model, means_of,
 from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
 from glassworks.circuits.subnetworks import Scored, mean_outputs, score_mask, sparsities_of, units_of
-from glassworks.errors import DataNotFound, OptionError
+from glassworks.errors import DataNotFound, OptionError, check_at_least
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
 from glassworks.foundations.runs import Run
@@ -143,9 +143,8 @@ def effective_sizes(
     with Run.start(out, effective_sizes, arguments) as run:
         targets, folders = sparsities_of(sparsity), checkpoint_folders(checkpoints)
         cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)
-        at_least_one(seeds=seeds)
-        if not margin >= 0:
-            raise OptionError(f"expected at least 0, received {margin}", place="margin")
+        check_at_least(1, seeds=seeds)
+        check_at_least(0, margin=margin)
         every_seed = range(first_seed, first_seed + seeds)
         for step, folder in folders.items():
             states = run.path / f"states-{step}"
@@ -193,7 +192,7 @@ def attention_of_core(
     """
     arguments = dict(locals())
     with Run.start(out, attention_of_core, arguments) as run:
-        at_least_one(pairs=pairs)
+        check_at_least(1, pairs=pairs)
         loaded, cases = subnetworks_of(runs), read_cases(evaluation)
         core = heuristic_core([one.mask.heads for one, _ in loaded], draws=1)
         chosen = [pair for case in cases if case.domain == "in" for pair in case.examples][:pairs]

@@ -23,7 +23,6 @@ from glassworks.circuits.heuristic_core import (
     joint_frequency,
 )
 from glassworks.circuits.published_results import effective_sizes_of, read_grid, read_joint_figure, read_steps
-from glassworks.circuits.sentence_pairs import at_least_one
 from glassworks.circuits.subnetwork_figures import (
     draw_effective_sizes,
     draw_frequency,
@@ -44,7 +43,7 @@ from glassworks.circuits.subnetwork_runs import (
     subnetworks_of,
 )
 from glassworks.circuits.subnetwork_units import UnitMask
-from glassworks.errors import DataNotFound, OptionError
+from glassworks.errors import DataNotFound, OptionError, check_at_least
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import atomic_write, write_json
 from glassworks.foundations.runs import Run
@@ -65,7 +64,7 @@ def core_of_subnetworks(runs: str, out: str = "runs/subnetworks-core", draws: in
     """
     arguments = dict(locals())
     with Run.start(out, core_of_subnetworks, arguments) as run:
-        at_least_one(draws=draws)
+        check_at_least(1, draws=draws)
         by_sparsity = _masks(runs, shape)
         masks = [mask for group in by_sparsity.values() for mask in group]
         core = heuristic_core(masks, draws=draws)

@@ -23,7 +23,7 @@ from glassworks.circuits.head_masks import Ablation, UnitGates, gated
 from glassworks.circuits.sentence_pairs import Encoded
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means
-from glassworks.errors import NonFiniteLoss, OptionError
+from glassworks.errors import NonFiniteLoss, OptionError, check_at_least
 from glassworks.foundations import gates
 from glassworks.foundations.dataflow import evaluating
 from glassworks.foundations.frozen import frozen_weights
@@ -78,13 +78,11 @@ class SearchConfig:
     dropout: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise OptionError("steps and batch_size are at least 1", place="settings")
+        check_at_least(1, **{"settings.steps": self.steps, "settings.batch_size": self.batch_size})
         if not 0 <= self.warmup_share <= 1:
             raise OptionError(f"warmup_share is {self.warmup_share}, expected a share in [0, 1]", place="settings")
-        for name in ("alpha_lr", "lambda_lr", "lr_warmup_steps", "mask_weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name} is {getattr(self, name)}, expected at least 0", place="settings")
+        rates = ("alpha_lr", "lambda_lr", "lr_warmup_steps", "mask_weight_decay")
+        check_at_least(0, **{f"settings.{name}": getattr(self, name) for name in rates})
 
 
 def preset(name: str, sparsity: float) -> SearchConfig:

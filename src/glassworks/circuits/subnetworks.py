@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glassworks.circuits.encoder_decoder import existing_units
 from glassworks.circuits.head_masks import Ablation, UnitGates, gated
-from glassworks.circuits.sentence_pairs import Case, Encoded, at_least_one, encode, read_cases, read_examples
+from glassworks.circuits.sentence_pairs import Case, Encoded, encode, read_cases, read_examples
 from glassworks.circuits.subnetwork_evaluation import Scores, case_logits, score_cases
 from glassworks.circuits.subnetwork_figures import draw_sparsity, draw_spread
 from glassworks.circuits.subnetwork_runs import (
@@ -36,7 +36,7 @@ from glassworks.circuits.subnetwork_search import preset as preset_named
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.toy_inference import toy_evaluation_rows, toy_tokenizer, toy_training, train_toy
 from glassworks.circuits.unit_means import Means, collect_means
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import atomic_write, write_json, write_text
@@ -65,7 +65,7 @@ def toy_subnetworks(
     """
     arguments = dict(locals())
     with Run.start(out, toy_subnetworks, arguments) as run:
-        at_least_one(steps=steps, examples=examples, every=every)
+        check_at_least(1, steps=steps, examples=examples, every=every)
         pairs, rows, tokenizer = toy_training(examples, seed), toy_evaluation_rows(), toy_tokenizer()
         write_text(run.path / "train.jsonl", _lines([pair._asdict() for pair in pairs]))
         write_text(run.path / "evaluation.jsonl", _lines(rows))
@@ -120,7 +120,7 @@ def search_subnetworks(
     arguments = dict(locals())
     with Run.start(out, search_subnetworks, arguments) as run:
         targets = sparsities_of(sparsity)
-        at_least_one(seeds=seeds)
+        check_at_least(1, seeds=seeds)
         if preset != "default" and settings != SearchConfig():
             raise OptionError("a preset and settings of one's own exclude each other", place="settings")
         cases, examples = read_cases(evaluation, limit=limit), read_examples(data, limit=limit)

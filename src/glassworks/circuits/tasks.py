@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from glassworks.circuits.pairs import OnMisaligned, PairSet, TextPair, tokenise
 from glassworks.circuits.wording import boolean, gendered_pronoun, greater_than, indirect_object
-from glassworks.errors import MalformedRecord, OptionError, UnknownName
+from glassworks.errors import MalformedRecord, OptionError, UnknownName, check_at_least
 from glassworks.foundations.data import iterate_jsonl
 from glassworks.foundations.rows import load_rows
 
@@ -74,8 +74,7 @@ def generate(
     """
     if task not in TASKS:
         raise UnknownName("task", task, TASKS, place="data")
-    if n < 1:
-        raise OptionError(f"expected at least 1 pair, received {n}", place="n")
+    check_at_least(1, n=n)
     if task in ("ioi", "ioi-t1"):
         return indirect_object(n, seed, corruption, _single(tokenizer), one_frame=task == "ioi-t1")
     if task == "gp":

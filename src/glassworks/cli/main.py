@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def _quiet_libraries() -> None:
     """Keep other libraries' chatter off the terminal; a warning of ours is still shown."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("glassworks").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # for those who call an API, which a user does not
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

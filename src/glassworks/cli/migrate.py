@@ -18,7 +18,7 @@ from glassworks.cli import migrate_alignment
 from glassworks.cli.foreign import Foreign
 from glassworks.cli.parsing import arguments_from_mapping, read_yaml
 from glassworks.cli.verbs import load_verb
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.files import write_text
 
 Tool = Literal["auto", "alignment-handbook", "trl", "llama-factory", "axolotl"]
@@ -78,8 +78,7 @@ def migrate(file: str, out: str | None = None, tool: Tool = "auto", devices: int
         tool: Whose configuration it is; auto: by its keys.
         devices: How many devices it was written for: the tools count a batch by device.
     """
-    if devices < 1:
-        raise OptionError(f"expected at least 1, received {devices}", place="devices")
+    check_at_least(1, devices=devices)
     values = read_yaml(Path(file))
     target = Path(out) if out else Path(file).with_suffix(".glassworks.yaml")
     if target.exists():

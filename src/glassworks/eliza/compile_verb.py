@@ -29,7 +29,7 @@ from glassworks.eliza.opening import open_script, script_path
 from glassworks.eliza.prompt_pairs import as_jsonl, prompt_pairs
 from glassworks.eliza.random_scripts import random_sentences
 from glassworks.eliza.script import ELIZA, END, START, USER, Script
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.circuit_files import write_circuit
 from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
@@ -76,8 +76,7 @@ def eliza_compile(
     arguments = dict(locals())
     with Run.start(out, eliza_compile, arguments) as run:
         check_options(mechanisms, dtype, superposed)
-        if conversations < 1:
-            raise OptionError(f"expected at least 1, received {conversations}", place="conversations")
+        check_at_least(1, conversations=conversations)
         opened = open_script(script)
         machine = machine_of_keywords(opened) if isinstance(opened, DoctorScript) else opened
         compiled = compile_script(machine, mechanisms, dtype=dtype, superposed=superposed)

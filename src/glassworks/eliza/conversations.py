@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassworks.eliza.script import ELIZA, END, NULL, USER, WILDCARD, NullCycle, Script, Token, chunks_of
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 
 POOL = 1 << 14
 
@@ -117,10 +117,7 @@ def check_shape(shape: ScriptShape) -> None:
         ("num_templates", 1), ("max_transformations_per_template", 1), ("max_ngram_len", 1), ("min_num_wildcards", 1),
         ("max_num_wildcards", shape.min_num_wildcards), ("min_copies", 0), ("max_copies", shape.min_copies),
     ):  # fmt: skip
-        if getattr(shape, name) < least:
-            raise OptionError(
-                f"expected at least {least}, received {getattr(shape, name)}", place=f"script_shape.{name}"
-            )
+        check_at_least(least, **{f"script_shape.{name}": getattr(shape, name)})
     rules = (shape.num_templates + 2) * shape.max_transformations_per_template
     if 26**shape.template_prefix_len < 2 * rules:
         raise OptionError(
@@ -139,10 +136,7 @@ def check_conversations(shape: ConversationShape, script: Script) -> None:
         ("max_queue_size", 1), ("min_copy_len", 0), ("max_copy_len", shape.min_copy_len), ("max_turns", 1),
         ("max_conversation_len", shortest),
     ):  # fmt: skip
-        if getattr(shape, name) < least:
-            raise OptionError(
-                f"expected at least {least}, received {getattr(shape, name)}", place=f"conversation_shape.{name}"
-            )
+        check_at_least(least, **{f"conversation_shape.{name}": getattr(shape, name)})
     for name in ("memory_ratio", "concentration"):
         if not 0 < getattr(shape, name) < float("inf"):
             raise OptionError(

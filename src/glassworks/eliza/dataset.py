@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glassworks.eliza.interpreter import Turn, converse, split_turns
 from glassworks.eliza.script import Script, read_script
-from glassworks.errors import DataNotFound, MalformedRecord, OptionError
+from glassworks.errors import DataNotFound, MalformedRecord, OptionError, check_at_least
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Example:
 def read_split(folder: str | Path, split: str, limit: int | None = None) -> list[Example]:
     """The conversations of one split, the first `limit` of them."""
     file = Path(folder) / f"{split}.csv"
-    if limit is not None and limit < 1:
-        raise OptionError(f"expected at least 1 conversation, received {limit}", place="limit")
+    check_at_least(1, limit=limit)
     if not file.is_file():
         raise DataNotFound("no such split", place=str(file), remedy="Make data with glassworks eliza generate.")
     examples = []

@@ -18,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, set_seed
 from glassworks.eliza.compile_verb import tokenizer_of
 from glassworks.eliza.dataset import Example, read_split
 from glassworks.eliza.interpreter import response_mask
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.runs import Run
@@ -73,13 +73,8 @@ def eliza_train(
     with Run.start(out, eliza_train, arguments) as run:
         if min(shape.layers, shape.heads) < 1 or shape.width < 1 or shape.width % shape.heads:
             raise OptionError("expected positive sizes and a width that the heads divide", place="shape")
-        for name, value, least in (
-            ("steps", steps, 1),
-            ("batch_size", batch_size, 1),
-            ("warmup_steps", warmup_steps, 0),
-        ):
-            if value < least:
-                raise OptionError(f"expected at least {least}, received {value}", place=name)
+        check_at_least(1, steps=steps, batch_size=batch_size)
+        check_at_least(0, warmup_steps=warmup_steps)
         if not 0 < learning_rate < float("inf"):
             raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         examples = read_split(data, "train")

@@ -9,7 +9,7 @@ yields its rows of the weight's gradient whole. Knows tensors only; `log_probs` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -198,8 +198,7 @@ class _PerToken(torch.autograd.Function):
         hidden_gradient = torch.zeros_like(hidden, dtype=upstream.dtype) if wants_hidden else None
         weight_gradient = torch.zeros_like(weight) if wants_weight else None
         bias_gradient = torch.zeros_like(bias) if wants_bias else None
-
-        def collect(slope: Tensor, rows: slice, columns: slice) -> None:
+        for rows, columns, slope in _slopes(ctx, hidden, head, Statistics(*statistics), upstream):
             if bias_gradient is not None:
                 bias_gradient[columns] += slope.sum(0)
             slope = slope.to(weight.dtype)
@@ -207,26 +206,34 @@ class _PerToken(torch.autograd.Function):
                 hidden_gradient[rows] += slope @ weight[columns]
             if weight_gradient is not None:
                 weight_gradient[columns].addmm_(slope.T, hidden[rows])
-
-        # Overwritten below, so they serve one backward; another recomputes all.
-        kept_probs, ctx.kept_probs = ctx.kept_probs, hidden.new_empty(0)
-        kept, rest = slice(len(kept_probs)), slice(len(kept_probs), None)
-        if len(kept_probs):
-            of_kept = Statistics(*(part[kept] for part in statistics))
-            collect(_scaled_slope(kept_probs, of_kept, upstream[kept], head), kept, slice(None))
-            del kept_probs  # Free before the first block takes its own.
-        of_rest = Statistics(*(part[rest] for part in statistics))
-        size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(upstream[rest]), 1))
-        for start in range(0, head.vocabulary if len(upstream[rest]) else 0, size):
-            columns = slice(start, min(start + size, head.vocabulary))
-            collect(
-                _recomputed_slope(hidden[rest], head, of_rest, ctx.criterion.teacher, upstream[rest], columns),
-                rest,
-                columns,
-            )
+            del slope  # Free before the next block takes its own.
         if hidden_gradient is not None:
             hidden_gradient = hidden_gradient.to(hidden.dtype)
         return (hidden_gradient, weight_gradient, bias_gradient, *[None] * 5)
+
+
+def _slopes(
+    ctx: Any, hidden: Tensor, head: Unembedding, statistics: Statistics, upstream: Tensor
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and the loss's gradient by their logits: all columns of the kept rows, then blocks of the rest."""
+    kept = len(ctx.kept_probs)
+    if kept:
+        # Overwritten, so they serve one backward; another recomputes all.
+        probs, ctx.kept_probs = ctx.kept_probs, hidden.new_empty(0)
+        rows = slice(kept)
+        yield (
+            rows,
+            slice(None),
+            _scaled_slope(probs, Statistics(*(of[rows] for of in statistics)), upstream[rows], head),
+        )
+        del probs
+    rows = slice(kept, None)
+    hidden, upstream = hidden[rows], upstream[rows]
+    statistics = Statistics(*(of[rows] for of in statistics))
+    size = max(SMALLEST_BLOCK, ctx.chunk_elements // max(len(hidden), 1))
+    for start in range(0, head.vocabulary if len(hidden) else 0, size):
+        columns = slice(start, min(start + size, head.vocabulary))
+        yield rows, columns, _recomputed_slope(hidden, head, statistics, ctx.criterion.teacher, upstream, columns)
 
 
 def _measure_chunk(

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from glassworks.errors import OptionError, PromptTooLong
+from glassworks.errors import OptionError, PromptTooLong, check_at_least
 from glassworks.foundations.causal_forward import CausalForward
 from glassworks.foundations.chat import encode, render
 from glassworks.foundations.decoding import Decoding, text_log_probs
@@ -44,8 +44,7 @@ class LocalModel:
         batch_invariant: bool = False,
         prefix_tokens: int = 0,
     ) -> None:
-        if max_batch_tokens < 1:
-            raise OptionError(f"expected at least 1, received {max_batch_tokens}", place="max_batch_tokens")
+        check_at_least(1, max_batch_tokens=max_batch_tokens)
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
         self.model = model
         self.tokenizer = tokenizer
@@ -218,8 +217,7 @@ class LocalModel:
 
         Token ids with the same text (a special token's is kept) are one entry, with their summed probability.
         """
-        if k < 1:
-            raise OptionError(f"expected at least 1, received {k}", place="k")
+        check_at_least(1, k=k)
         log_probs = self.next_token_log_probs(prompts)
         best = log_probs.topk(min(k, log_probs.shape[-1]), dim=-1)
         found: list[dict[str, float]] = []

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from glassworks.errors import OptionError, ServerError
+from glassworks.errors import OptionError, ServerError, check_at_least
 from glassworks.foundations.language_model import ContinuationScore, FinishReason, Generation, Prompt, Sampling
 from glassworks.foundations.model_server_http import Retries, event_stream, post_json
 
@@ -50,8 +50,7 @@ class ServerModel:
         log_probs: bool = False,
         retries: Retries = Retries(),
     ) -> None:
-        if concurrency < 1:
-            raise OptionError(f"expected at least 1, received {concurrency}", place="concurrency")
+        check_at_least(1, concurrency=concurrency)
         self.base_url = _checked_address(base_url)
         self.model = model
         self.name = f"{self.base_url}#{model}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 
 Numbers = Sequence[float] | NDArray[np.floating]
 
@@ -210,8 +210,7 @@ def _sign_flip_p_value(differences: NDArray[np.float64], resamples: int, seed: i
 
 
 def _mean_interval(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> Interval:
-    if resamples < 1:
-        raise OptionError(f"expected at least 1, received {resamples}", place="resamples")
+    check_at_least(1, resamples=resamples)
     if len(values) == 1:
         return Interval(-math.inf, math.inf)
     if np.ptp(values) <= 1e-12 * np.abs(values).max():

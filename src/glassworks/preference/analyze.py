@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.data import data_sha
 from glassworks.foundations.files import write_text
 from glassworks.foundations.models import load_model, load_tokenizer, model_sha, pick_device, resolve_model
@@ -97,8 +97,7 @@ def _check(method: str, reference: str, limit: int) -> None:
             f"the implicit reward of {method} is relative to the model that was trained from", place="reference",
             remedy="Name that model, or ask for simpo, whose reward needs none.",
         )  # fmt: skip
-    if limit < 0:
-        raise OptionError(f"expected at least 0, received {limit}", place="limit")
+    check_at_least(0, limit=limit)
 
 
 def _log_probs(

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from glassworks.errors import OptionError, PromptTooLong
+from glassworks.errors import OptionError, PromptTooLong, check_at_least
 from glassworks.foundations.data import check_messages, file_sha
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.generation import LanguageModel, LocalModel, Message, Prompt, Sampling, open_language_model
@@ -167,8 +167,7 @@ def _check_options(
 ) -> Sampling:
     if not seeds or len(set(seeds)) < len(seeds):
         raise OptionError(f"expected distinct seeds, received {list(seeds)}", place="seeds")
-    if limit is not None and limit < 1:
-        raise OptionError(f"expected at least 1, received {limit}", place="limit")
+    check_at_least(1, limit=limit)
     if len(seeds) > 1 and temperature == 0:
         raise OptionError("0 gives the same answer for every seed", place="temperature", remedy="Use 0.8.")
     return Sampling(max_new_tokens, temperature, top_p, seed=min(seeds))

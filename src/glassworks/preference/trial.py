@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from glassworks.errors import OptionError
+from glassworks.errors import check_at_least
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_text
 from glassworks.foundations.generation import LocalModel, Prompt, Sampling
@@ -44,9 +44,7 @@ class Trial:
         """Raises OptionError where the reward cannot be imported or a count is below 1."""
         if self.reward:
             load_function(self.reward)
-        for name, count in (("prompts", self.prompts), ("max_new_tokens", self.max_new_tokens)):
-            if count < 1:
-                raise OptionError(f"expected at least 1, received {count}", place=f"--trial.{name}")
+        check_at_least(1, **{"--trial.prompts": self.prompts, "--trial.max_new_tokens": self.max_new_tokens})
 
 
 class Outcome(NamedTuple):

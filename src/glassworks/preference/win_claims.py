@@ -47,18 +47,20 @@ def record_alpaca(
     weights = {f"weight_{name}": weight for name, weight in controlled.weights.items()}
     errors = {"win_rate": raw.standard_error, "length_controlled": controlled.rate.standard_error}
     run.log(step=0, **{f"{name}_standard_error": error for name, error in errors.items()}, **weights)
-    fitted = any(controlled.weights.values())
-    if not fitted:
-        logger.warning("no rate at equal length: on %d comparisons the penalty left no weight to predict with", raw.n)
     figures = [
         ("win_rate", "Comparisons that the model wins", raw.value, raw.interval, raw.n, annotator),
         ("discrete_win_rate", "Comparisons that the model wins, each counted as won, lost or half", discrete.value,
          discrete.interval, discrete.n, annotator),
-        ("length_controlled_win_rate", "Comparisons that the model would win at equal length", controlled.rate.value,
-         interval, controlled.rate.n, f"{annotator}; {kind}, interval by bootstrap over comparisons"),
     ]  # fmt: skip
-    # Without a weight the prediction is 50 % whatever was judged, so it is no figure of this model.
-    lines = [_win_claim(*figure, data) for figure in figures[: None if fitted else 2]]
+    if any(controlled.weights.values()):
+        figures.append(
+            ("length_controlled_win_rate", "Comparisons that the model would win at equal length",
+             controlled.rate.value, interval, controlled.rate.n,
+             f"{annotator}; {kind}, interval by bootstrap over comparisons")
+        )  # fmt: skip
+    else:  # the prediction is 50 % then, whatever was judged
+        logger.warning("no rate at equal length: on %d comparisons the penalty left no weight to predict with", raw.n)
+    lines = [_win_claim(*figure, data) for figure in figures]
     run.record(*lines)
     points = [_point(line.metric.replace("_", " "), line) for line in lines]
     save_forest(run, "win_rate", points, "win rate, %", f"{annotator}; 95 % intervals.", middle=50.0)

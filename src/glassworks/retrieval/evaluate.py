@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glassworks.errors import OptionError
+from glassworks.errors import check_at_least
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.generation import LanguageModel, LocalModel, Sampling, open_language_model
 from glassworks.foundations.models import model_sha
@@ -80,7 +80,7 @@ def measure(
     arguments = dict(locals())
     with Run.start(out, measure, arguments) as run:
         options = Sampling(max_new_tokens=max_new_tokens)
-        _check_counts(k=k, limit=limit)
+        check_at_least(1, k=k, limit=limit)
         opened = open_filled_store(store)
         asked = _questions(opened, questions, seed)
         retrievers = {kind: open_retriever(opened, kind, encoder) for kind in dict.fromkeys(("lexical", retriever))}
@@ -97,12 +97,6 @@ def measure(
             recorder.answers(language_model, opened, [asked[at] for at in drawn], passages, options, setting)
         recorder.text(language_model, opened)
     return run
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise OptionError(f"expected at least 1, received {count}", place=name)
 
 
 def _questions(store: Datastore, questions: str | None, seed: int) -> list[Question]:

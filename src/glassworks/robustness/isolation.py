@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.language_model import LanguageModel, Prompt, Sampling
 from glassworks.retrieval.passages import Passage
 from glassworks.retrieval.samples import Generated, Ledger, prompt_key
@@ -159,9 +159,8 @@ class Reading:
     characters: int = 2000
 
     def __post_init__(self) -> None:
-        for name, value, least in (("k", self.k, 1), ("groups", self.groups, 0), ("characters", self.characters, 1)):
-            if value < least:
-                raise OptionError(f"expected at least {least}, received {value}", place=name)
+        check_at_least(1, k=self.k, characters=self.characters)
+        check_at_least(0, groups=self.groups)
 
     @property
     def chat(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from glassworks.errors import OptionError, UnknownName
+from glassworks.errors import OptionError, UnknownName, check_at_least
 from glassworks.foundations.generation import LanguageModel, Sampling, open_language_model
 from glassworks.foundations.models import model_sha
 from glassworks.retrieval.samples import Ledger
@@ -82,11 +82,8 @@ def open_aggregator(method: Method, defence: Defence) -> Aggregator:
 
 def check_defence(method: Method, defence: Defence, model: str, budget: int | None) -> PromptTemplates:
     """Refuse what cannot work before anything is loaded, and read the templates. budget: to be certified, or None."""
-    for name, value, least in (
-        ("k", defence.k, 1), ("groups", defence.groups, 0), ("characters", defence.characters, 1)
-    ):  # fmt: skip
-        if value < least:
-            raise OptionError(f"expected at least {least}, received {value}", place=f"defence.{name}")
+    check_at_least(1, **{"defence.k": defence.k, "defence.characters": defence.characters})
+    check_at_least(0, **{"defence.groups": defence.groups})
     aggregator = open_aggregator(method, defence)
     if budget is not None and not 0 <= budget < defence.k:
         raise OptionError(f"expected 0 to {defence.k - 1} (k - 1), received {budget}", place="certify")

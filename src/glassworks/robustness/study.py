@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.data import file_sha
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.grounding import open_filled_store, store_sha
@@ -51,8 +51,7 @@ class Study:
         if not 1 <= self.max_corruption < k:
             problem = f"expected 1 to {k - 1} (k - 1), received {self.max_corruption}"
             raise OptionError(problem, place="study.max_corruption")
-        if self.limit < 1:
-            raise OptionError(f"expected at least 1, received {self.limit}", place="study.limit")
+        check_at_least(1, **{"study.limit": self.limit})
         if not 0 <= self.redundancy <= k:
             raise OptionError(f"expected 0 to {k} (k), received {self.redundancy}", place="study.redundancy")
 

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 from transformers.pytorch_utils import Conv1D
 
-from glassworks.errors import OptionError
+from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import atomic_write, write_text
 from glassworks.foundations.generation import LocalModel, Sampling
@@ -69,11 +69,7 @@ def train_reader(
     """
     arguments = dict(locals())
     with Run.start(out, train_reader, arguments) as run:
-        for name, value in (
-            ("steps", steps), ("batch_size", batch_size), ("rank", rank), ("layers", layers), ("held_out", held_out)
-        ):  # fmt: skip
-            if value < 1:
-                raise OptionError(f"expected at least 1, received {value}", place=name)
+        check_at_least(1, steps=steps, batch_size=batch_size, rank=rank, layers=layers, held_out=held_out)
         if not 0 < learning_rate < float("inf"):
             raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         set_seed(seed)

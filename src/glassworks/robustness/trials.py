@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from glassworks.errors import OptionError, UnknownName
+from glassworks.errors import OptionError, UnknownName, check_at_least
 from glassworks.foundations.ledger import Ledger
 from glassworks.retrieval.encoders import HASHING
 from glassworks.retrieval.passages import Document, Passage
@@ -60,8 +60,7 @@ class Attacks:
         for name in self.listed:
             if name not in ATTACKS and name != HOTFLIP:
                 raise UnknownName("attack", name, (*ATTACKS, HOTFLIP), place="attacks.names")
-        if self.count < 1:
-            raise OptionError(f"expected at least 1, received {self.count}", place="attacks.count")
+        check_at_least(1, **{"attacks.count": self.count})
         if HOTFLIP in self.listed and (encoder is None or encoder.startswith(HASHING)):
             problem = "hotflip follows the gradient of a sentence encoder"
             raise OptionError(problem, place="encoder", remedy="Name one, such as packaged:minilm.")
