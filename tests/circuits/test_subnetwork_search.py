@@ -123,14 +123,10 @@ def test_a_head_that_writes_nothing_is_removed_at_no_cost(data: Encoded) -> None
         plain = model(**data.batch(range(64))).logits
         with masked(parts, without, ablation="zero"):
             assert torch.equal(model(**data.batch(range(64))).logits, plain)
-    # At .1 one unit of 15 goes. Gates that start at 3 are so noisy that closing another unit can lower the divergence
-    # while all are half open, and that one may go first; gates that start at 5 are not. From two units on the idle
-    # head is among them either way.
-    for start, targets in ((5.0, [0.1, 0.2, 0.5]), (3.0, [0.2])):
-        config = replace(QUICK, steps=80, init_mean=start)
-        for found in search(parts, data, targets, range(2), config=config, ablation="zero"):
-            assert not found.mask.heads[0, 2]
-            assert start == 3 or found.alpha[0, 2] == found.alpha.min()
+    targets = [0.05, 0.1, 0.2, 0.5, 0.9]
+    for found in search(parts, data, targets, range(3), config=replace(QUICK, steps=80), ablation="zero"):
+        assert not found.mask.heads[0, 2]
+        assert found.alpha.argmin() == 2
 
 
 def test_the_head_that_carries_the_label_is_kept_at_any_target(data: Encoded) -> None:

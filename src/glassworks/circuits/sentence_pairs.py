@@ -10,6 +10,7 @@ other label (for AUC). Hub data sets of the paper (MNLI, QQP, PAWS) come in by i
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -89,8 +90,16 @@ class Encoded:
     def buckets(self, batch_size: int) -> Iterator[list[int]]:
         """All examples once, those of equal length together, so that little is padded."""
         order = sorted(range(len(self)), key=lambda index: len(self.columns["input_ids"][index]))
-        for start in range(0, len(order), batch_size):
-            yield order[start : start + batch_size]
+        for stretch in stretches(0, len(order), batch_size):
+            yield [order[place] for place in stretch]
+
+
+def stretches(start: int, end: int, size: int) -> list[range]:
+    """start to end in ranges of `size`; a lone last one joins its neighbour, since resampling needs two rows."""
+    starts = list(range(start, end, size))
+    if size > 1 and len(starts) > 1 and end - starts[-1] == 1:
+        starts.pop()
+    return [range(one, other) for one, other in itertools.pairwise([*starts, end])]
 
 
 def read_cases(source: str, *, limit: int | None = None) -> list[Case]:

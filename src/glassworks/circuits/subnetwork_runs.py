@@ -89,7 +89,7 @@ def save_subnetwork(folder: Path, found: Subnetwork, *, model: str, model_sha: s
     about = {
         "format": FORMAT, "model": model, "model_sha": model_sha, "layers": layers, "heads": heads, "seed": found.seed,
         "sparsity": found.sparsity, "ablation": ablation, "kl_soft": found.kl_soft, "kl": found.kl,
-        "one_trajectory": found.one_trajectory, "kept": found.mask.names(),
+        "one_trajectory": found.one_trajectory, "kept": found.mask.names(), "idle": found.idle.names(),
     }  # fmt: skip
     write_json(own / MASK, about)
     return own

@@ -3,8 +3,9 @@
 The Heuristic Core (2024, section 2): minimise KL(full || subnetwork) + lambda1 (t - s) + lambda2 (t - s)^2 over the
 gates and maximise over the lambdas while the target sparsity t rises. Gates, schedule, multipliers and optimiser are
 those of `foundations`, as Edge Pruning uses them. Noise and batch of a step are functions of (seed, step), so a run
-that was killed and goes on equals one that was not. Input: parts of a model, encoded examples, means. Output:
-a `Subnetwork` for each seed and sparsity. Reads no labels, evaluates nothing.
+that was killed and goes on equals one that was not. Units that change nothing (`idle_units`) are closed from the
+start, so that an exact size spends its removals on them first; the published rule knows no such units. Input: parts of
+a model, encoded examples, means. Output: a `Subnetwork` for each seed and sparsity. Reads no labels, evaluates nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 
 from glassworks.circuits.encoder_decoder import Parts, existing_units
 from glassworks.circuits.head_masks import Ablation, UnitGates, gated
-from glassworks.circuits.sentence_pairs import Encoded
+from glassworks.circuits.idle_units import idle_units
+from glassworks.circuits.sentence_pairs import Encoded, stretches
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import Means
 from glassworks.errors import NonFiniteLoss, OptionError, check_at_least
@@ -42,6 +44,9 @@ from glassworks.foundations.sparsity import (
 
 Log = Callable[[dict[str, float]], None]
 
+CLOSED = -30.0
+"""alpha of a unit that is closed for good: a sampled gate is 0 for all noise that is drawn, and it ranks last."""
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -55,10 +60,11 @@ class SearchConfig:
         lambda_lr: learning rate of the Lagrange multipliers.
         lr_warmup_steps: steps in which the learning rate rises.
         penalty: expected counts gates that can open; sampled counts the gates of the step.
-        init_mean: mean of the gates' parameters at the start; 5 for few units, since noise at 3 may close a needed one.
+        init_mean: mean of the gates' parameters at the start.
         mask_weight_decay: AdamW's decay of gates and multipliers.
         per_example: a gate sample for each example instead of one a step.
-        rule: how gates are decided. global keeps exactly the asked number of units; per_layer is the published rule.
+        rule: how gates are decided. global keeps exactly the asked number of units and closes those that change nothing
+            first; per_layer is the published rule.
         one_ramp: read all sparsities from one run a seed, on the way to the highest; not independent runs.
         dropout: run the model with its dropout while gates are trained.
     """
@@ -117,6 +123,11 @@ class Subnetwork:
     kl: float
     one_trajectory: bool = False
 
+    @property
+    def idle(self) -> UnitMask:
+        """The units that change nothing and were closed from the start."""
+        return UnitMask.from_units(self.alpha == CLOSED)
+
 
 def kl_divergence(full: Tensor, sub: Tensor) -> Tensor:
     """KL(full || sub) in nats, the mean over rows, scalar. full, sub: logits [rows, classes]."""
@@ -160,8 +171,9 @@ def search(
         with frozen_weights(model), evaluating(model):
             teacher = teacher_logits(parts, data, config.batch_size)
             with gated(parts, means, ablation=ablation) as unit_gates:
+                idle = idle_units(unit_gates, data) if config.rule == "global" else None
                 model.train(config.dropout)
-                problem = _Problem(unit_gates, data, teacher, config)
+                problem = _Problem(unit_gates, data, teacher, config, idle)
                 for seed in seeds:
                     runs = [sorted(sparsities)] if config.one_ramp else [[sparsity] for sparsity in sparsities]
                     for targets in runs:
@@ -205,6 +217,8 @@ class _Problem:
     data: Encoded
     teacher: Tensor | None
     config: SearchConfig
+    idle: Tensor | None
+    """Units that are closed from the start, bool [layers, heads + 1]; None for none."""
 
     @cached_property
     def exists(self) -> Tensor | None:
@@ -243,8 +257,7 @@ class _Problem:
         """KL under fixed gates over the first `limit` examples, without dropout."""
         total, count = 0.0, 0
         with evaluating(self.gates.parts.model):
-            for start in range(0, min(limit, len(self.data)), self.config.batch_size):
-                chosen = list(range(start, min(start + self.config.batch_size, limit, len(self.data))))
+            for chosen in stretches(0, min(limit, len(self.data)), self.config.batch_size):
                 total += float(self.kl(chosen, z)) * len(chosen)
                 count += len(chosen)
         return total / count
@@ -273,16 +286,21 @@ class _State:
         warm = min(config.lr_warmup_steps, config.steps)
         self.optimiser, self.rate = gate_optimiser(groups, lr_warmup_steps=warm, total_steps=config.steps)
 
+    def closed_alpha(self) -> Tensor:
+        """alpha [layers, heads + 1], with idle units closed for good."""
+        idle = self.problem.idle
+        return self.alpha if idle is None else self.alpha.masked_fill(idle.to(self.alpha.device), CLOSED)
+
     def step(self, step: int) -> dict[str, float]:
         """One update; returns what is logged."""
-        config, indices = self.problem.config, self._indices(step)
+        config, indices, alpha = self.problem.config, self._indices(step), self.closed_alpha()
         noise = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         examples = len(indices) if config.per_example else None
-        uniform = gates.draw_uniform(self.alpha.detach().cpu(), examples=examples, generator=noise)
-        z = gates.sample(self.alpha, uniform.to(self.alpha.device))
+        uniform = gates.draw_uniform(alpha.detach().cpu(), examples=examples, generator=noise)
+        z = gates.sample(alpha, uniform.to(alpha.device))
         kl = self.problem.kl(indices, z)
         target = self.schedule.at(step)
-        loss = kl + self.penalty(sparsity_of(config.penalty, self.alpha, z, self.problem.exists), target)
+        loss = kl + self.penalty(sparsity_of(config.penalty, alpha, z, self.problem.exists), target)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(
                 f"the loss is {float(loss.detach())}", place=f"seed {self.seed}, step {step}",
@@ -295,7 +313,7 @@ class _State:
         return self._record(float(kl.detach()), z, target)
 
     def _record(self, kl: float, z: Tensor, target: float) -> dict[str, float]:
-        alpha, exists = self.alpha.detach(), self.problem.exists
+        alpha, exists = self.closed_alpha().detach(), self.problem.exists
         soft = gates.soft_gate(alpha if exists is None else alpha[exists])
         return {
             "kl": kl,
@@ -355,12 +373,12 @@ def _run(
         record = state.step(step)
         for target in targets[:-1]:
             if target not in state.kept and schedule.at(step) >= target:
-                state.kept[target] = state.alpha.detach().clone()
+                state.kept[target] = state.closed_alpha().detach().clone()
         if log is not None and ((step + 1) % 25 == 0 or step + 1 == config.steps):
             log({"seed": seed, "sparsity": targets[-1], "step": step} | record)
         if file is not None and ((step + 1) % 25 == 0 or step + 1 == last):
             state.save(file, step + 1)
-    state.kept[targets[-1]] = state.alpha.detach().clone()
+    state.kept[targets[-1]] = state.closed_alpha().detach().clone()
     return [_decided(problem, state.kept[target].cpu(), seed, target, target != targets[-1]) for target in targets
             if target in state.kept]  # fmt: skip
 
