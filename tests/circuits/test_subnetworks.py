@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, T5Config, T5ForSequenceClassification
 
 from glassworks.circuits.subnetwork_probing import (
     ablate_subnetworks,
@@ -14,9 +14,10 @@ from glassworks.circuits.subnetwork_probing import (
     effective_sizes,
 )
 from glassworks.circuits.subnetwork_reports import core_of_subnetworks, export_subnetwork
-from glassworks.circuits.subnetwork_runs import read_accuracies, subnetworks_of
+from glassworks.circuits.subnetwork_runs import STATES, read_accuracies, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig
 from glassworks.circuits.subnetworks import evaluate_subnetworks, search_subnetworks, sparsities_of, toy_subnetworks
+from glassworks.circuits.toy_inference import toy_tokenizer
 from glassworks.errors import DataNotFound, OptionError, RunMismatch
 from glassworks.foundations.evidence import read_evidence
 from glassworks.foundations.runs import is_intact
@@ -103,6 +104,23 @@ def test_ablations_attention_and_sizes(toy: Path, searched: Path, tmp_path: Path
     about = json.loads((run.path / "effective-size.json").read_text())
     assert set(about["sizes"]["in domain"]) == {"10", "20"}
     assert about["core_recall"]["20"] == 1.0
+    assert not (run.path / STATES).exists()
+
+
+def test_sizes_of_an_encoder_decoder(toy: Path, tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=24, num_layers=1, num_decoder_layers=1, num_heads=4,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=tokenizer.sep_token_id, num_labels=2,
+    )  # fmt: skip
+    for step in (5, 10):
+        T5ForSequenceClassification(config).save_pretrained(tmp_path / f"all/step-{step}")
+        tokenizer.save_pretrained(tmp_path / f"all/step-{step}")
+    run = effective_sizes(
+        str(tmp_path / "all"), str(toy / "train.jsonl"), str(toy / "evaluation.jsonl"), str(tmp_path / "sizes"),
+        sparsity="0.5", settings=QUICK, limit=20,
+    )  # fmt: skip
+    assert set(json.loads((run.path / "effective-size.json").read_text())["sizes"]["in domain"]) == {"5", "10"}
 
 
 def test_export_loads(toy: Path, searched: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Writes a table, a picture and evidence with intervals.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,7 +32,7 @@ from glassworks.circuits.sentence_pairs import Case, Encoded, Example, encode, r
 from glassworks.circuits.subnetwork_evaluation import Scores, score_cases
 from glassworks.circuits.subnetwork_figures import draw_ablations, draw_effective_sizes
 from glassworks.circuits.subnetwork_reports import size_claims
-from glassworks.circuits.subnetwork_runs import Prepared, check_model, means_of, prepare, subnetworks_of
+from glassworks.circuits.subnetwork_runs import STATES, Prepared, check_model, means_of, prepare, subnetworks_of
 from glassworks.circuits.subnetwork_search import SearchConfig, search
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
 from glassworks.circuits.subnetworks import Scored, mean_outputs, score_mask, sparsities_of, units_of
@@ -147,10 +148,8 @@ def effective_sizes(
         check_at_least(0, margin=margin)
         every_seed = range(first_seed, first_seed + seeds)
         for step, folder in folders.items():
-            states = run.path / f"states-{step}"
-            found, full = _searched(
-                prepare(str(folder), device), cases, examples, targets, every_seed, settings, states
-            )
+            prepared, states = prepare(str(folder), device), run.path / STATES / str(step)
+            found, full = _searched(prepared, cases, examples, targets, every_seed, settings, states)
             cores[step] = heuristic_core([one.mask.heads for one, _ in found], draws=1).heads
             for label, domain in (("in domain", "in"), ("out of domain", "out")):
                 if (whole := full.mean(domain)) is not None:
@@ -165,6 +164,7 @@ def effective_sizes(
         write_json(run.path / "effective-size.json", {"sizes": table, "core_recall": emergence})
         draw_effective_sizes(run.path, sizes)
         run.record(*size_claims(sizes, n=seeds, setting=f"margin {100 * margin:g} points"))
+        shutil.rmtree(run.path / STATES, ignore_errors=True)
     return run
 
 

@@ -35,6 +35,9 @@ FOLDER, MASK, ALPHA, MEANS, METRICS = (
     "means.safetensors",
     "metrics.json",
 )
+STATES = "states"
+"""Where the searches of an unfinished run keep what they need to go on; removed at its end."""
+
 MAX_LENGTH = 128
 Accuracies = dict[str, dict[str, dict[str, float]]]
 """Seed -> sparsity in per cent -> case -> accuracy."""

@@ -22,6 +22,7 @@ from glassworks.circuits.subnetwork_evaluation import Scores, case_logits, score
 from glassworks.circuits.subnetwork_figures import draw_sparsity, draw_spread
 from glassworks.circuits.subnetwork_runs import (
     METRICS,
+    STATES,
     Prepared,
     accuracies,
     check_model,
@@ -129,7 +130,7 @@ def search_subnetworks(
         training = encode(examples, prepared.tokenizer, max_length=prepared.max_length)
         means = mean_outputs(prepared, training) if ablation == "mean" else None
         save_all_means(run.path, means)
-        states = run.path / "states"
+        states = run.path / STATES
         every_seed = range(first_seed, first_seed + seeds)
         found = [
             one
