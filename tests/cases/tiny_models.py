@@ -126,7 +126,7 @@ _TABLE: dict[str, _Family] = {
     "roberta": _Family("roberta", _ENCODER, "masked_lm"),
     "roberta_classifier": _Family("roberta", _ENCODER, "sequence_classification"),
     "distilbert_classifier": _Family("distilbert", _DISTILBERT, "sequence_classification"),
-    "electra_classifier": _Family("electra", _ENCODER | {"embedding_size": 32}, "sequence_classification"),
+    "electra_classifier": _Family("electra", _ENCODER | {"embedding_size": 16}, "sequence_classification"),
     "deberta_classifier": _Family("deberta-v2", _ENCODER, "sequence_classification"),
     "modernbert_classifier": _Family(
         "modernbert", _ENCODER | {"cls_token_id": 1, "sep_token_id": 2}, "sequence_classification"

@@ -22,7 +22,7 @@ from glassworks.errors import UnsupportedArchitecture
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.attention import AttentionCall
 from glassworks.foundations.parts import Anatomy
-from glassworks.foundations.recompose import Trace, embed, mlp_write, normed, read_out, trace
+from glassworks.foundations.recompose import Trace, embed, entered, mlp_write, read_out, trace
 from glassworks.foundations.sharding import Shards
 
 # What the logits with all gates at 1 may be off by, as a share of max(1, largest logit).
@@ -275,8 +275,8 @@ class MaskedModel:
 
     def _embedding_sum(self, ids: Tensor, run: Trace) -> Tensor:
         embedding = self.parts.embedding
-        with self.shards.gathered(*embedding.tables, embedding.norm):
-            return normed(embedding.norm, torch.stack(self._tables(ids, run)).sum(dim=0))
+        with self.shards.gathered(*embedding.tables, embedding.norm, embedding.projection):
+            return entered(embedding, self._tables(ids, run))
 
     def _embedding_writers(self, ids: Tensor, run: Trace) -> Tensor:
         """[embeddings, batch, seq, hidden]: their sum, or tokens and everything else. run: of the same shape."""

@@ -47,7 +47,8 @@ def graph_of(parts: Anatomy, *, embeddings: int = 1, ungrouped: bool = False) ->
     shapes = {(one.attention.num_heads, one.attention.num_key_value_heads, one.parallel) for one in parts.layers}
     if len(shapes) > 1:
         raise UnsupportedArchitecture("its layers differ in heads or in order", place=f"model type '{model_type}'")
-    if embeddings == 2 and (len(parts.embedding.tables) < 2 or parts.embedding.norm is not None):
+    mapped = parts.embedding.norm is not None or parts.embedding.projection is not None
+    if embeddings == 2 and (len(parts.embedding.tables) < 2 or mapped):
         raise OptionError(
             "two embedding writers were asked for, but the model adds no position embeddings to its tokens'",
             place="embeddings",

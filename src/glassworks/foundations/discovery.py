@@ -76,10 +76,13 @@ class Finder:
     # The embedding
 
     def embedding(self) -> Embedding:
-        """The tables whose rows, scaled and added, are the first block's input, and the norm after them."""
+        """The tables whose rows, scaled and added, are the first block's input, and the norm and map after them."""
         before = self.recording.before(self.blocks[0])
         target = self.recording.once(self.blocks[0]).read
         tokens = self.recording.once(self.model.get_input_embeddings())
+        projection = next((call for call in before if is_linear(call.module) and same(call.output, target)), None)
+        if projection is not None:
+            target = projection.read
         norm = next((call for call in before if is_norm(call.module) and same(call.output, target)), None)
         if norm is not None:
             target = norm.read
@@ -89,7 +92,7 @@ class Finder:
             if isinstance(call.module, nn.Embedding)
             and call.module is not tokens.module
             and call.output.ndim == 3
-            and call.output.shape[-1] == self.hidden_size
+            and call.output.shape[-1] == tokens.output.shape[-1]
         ]
         tables = [tokens, *others]
         known = [*numbers_of(self.config), math.sqrt(self.hidden_size)]
@@ -98,7 +101,8 @@ class Finder:
             raise Unexplained("the first block's input is not a sum of embeddings")
         names = ("token", *("type" if "type" in call.name else "position" for call in others))
         modules = tuple(call.module for call in tables)
-        return Embedding(modules, names, tuple(scales), None if norm is None else norm.module)
+        after = (None if call is None else call.module for call in (norm, projection))
+        return Embedding(modules, names, tuple(scales), *after)
 
     # The blocks
 

@@ -157,12 +157,16 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """How tokens enter the residual stream: norm(Σ scale_i · table_i(...)), tables[0] being the tokens'."""
+    """How tokens enter the residual stream: projection(norm(Σ scale_i · table_i(...))), tables[0] being the tokens'.
+
+    projection: a linear map from rows that are narrower than the stream (ELECTRA).
+    """
 
     tables: tuple[nn.Module, ...]
     names: tuple[str, ...]
     scales: tuple[float, ...]
     norm: nn.Module | None = None
+    projection: nn.Module | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +279,7 @@ def _embedding_line(about: dict[str, Any]) -> str:
         name if scale == 1.0 else f"{scale:g} x {name}"
         for name, scale in zip(about["tables"], about["scales"], strict=True)
     ]
-    return " + ".join(tables) + (f", then {about['norm']}" if about["norm"] else "")
+    return ", then ".join([" + ".join(tables), *(about[part] for part in ("norm", "projection") if about[part])])
 
 
 def _head_line(about: dict[str, Any]) -> str:

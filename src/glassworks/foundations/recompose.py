@@ -10,7 +10,7 @@ UnsupportedArchitecture) with the size of the difference.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,10 +80,16 @@ def trace(anatomy: Anatomy, input_ids: Tensor, *, activations: bool = True, **in
 
 
 def embed(embedding: Embedding, run: Trace) -> tuple[Tensor, ...]:
-    """What each table adds to the residual stream before the norm, one [batch, seq, hidden] a table."""
+    """What each table adds before the norm, one [batch, seq, width] a table; width is the stream's or its own."""
     shape = (*run.input_ids.shape, -1)
     rows = (table(*args, **kwargs) for table, (args, kwargs) in zip(embedding.tables, run.table_inputs, strict=True))
     return tuple(scaled(row, scale).expand(shape) for row, scale in zip(rows, embedding.scales, strict=True))
+
+
+def entered(embedding: Embedding, rows: Sequence[Tensor]) -> Tensor:
+    """The residual stream [batch, seq, hidden] before the first layer, from the rows of `embed`."""
+    stream = normed(embedding.norm, torch.stack(tuple(rows)).sum(dim=0))
+    return stream if embedding.projection is None else first_tensor(embedding.projection(stream))
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:
@@ -132,8 +138,8 @@ def read_out(head: Head, stream: Tensor, last: Tensor | None = None) -> Tensor:
 def streams(anatomy: Anatomy, run: Trace) -> Iterator[Tensor]:
     """The residual stream before each layer and after the last, each [batch, seq, hidden], from the parts alone."""
     shards, embedding = Shards(anatomy.model), anatomy.embedding
-    with shards.gathered(*embedding.tables, embedding.norm):
-        stream = normed(embedding.norm, torch.stack(embed(embedding, run)).sum(dim=0))
+    with shards.gathered(*embedding.tables, embedding.norm, embedding.projection):
+        stream = entered(embedding, embed(embedding, run))
     yield stream
     for layer, call in zip(anatomy.layers, run.attention_calls, strict=True):
         with shards.gathered(layer.block):
