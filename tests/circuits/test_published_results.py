@@ -34,6 +34,8 @@ def test_effective_sizes_of_a_grid(tmp_path: Path) -> None:
     # In domain 80 % and 50 % of seed 43 pass (above .79), only 80 % of seed 42: (80 + 50) / 2. Out of domain: .5 > .42.
     assert effective_sizes_of(found, whole, ("id",)) == {500: (65, 65)}
     assert effective_sizes_of(found, whole, ("ood",)) == {500: (80, 80)}
+    with pytest.raises(MalformedRecord, match="lacks .*'hans'"):
+        effective_sizes_of(found, whole, ("id", "hans"))
 
 
 def test_faults(tmp_path: Path) -> None:

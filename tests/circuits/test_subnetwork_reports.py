@@ -36,6 +36,14 @@ def test_accuracies_in_columns_are_drawn(tmp_path: Path) -> None:
     assert len(find_figures(run.path)) == 2
 
 
+def test_means_are_over_the_cases_that_a_row_has(tmp_path: Path) -> None:
+    rows = {"original": {"0": {"ln": 0.9, "cn": 0.7}}, "42": {"50": {"ln": 0.4}}, "43": {"50": {"ln": 0.2, "cn": 0.4}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(rows))
+    run = plot_subnetworks(str(tmp_path / "metrics.json"), str(tmp_path / "plot"))
+    (claim,) = read_evidence(run.path)
+    assert (claim.value, claim.n) == (pytest.approx((0.4 + 0.3) / 2), 2)
+
+
 def test_the_core_of_a_published_figure(tmp_path: Path) -> None:
     draw_joint_figure(table_of_144(), tmp_path / "frequencies.pdf")
     run = plot_subnetworks(str(tmp_path / "frequencies.pdf"), str(tmp_path / "plot"))

@@ -88,7 +88,7 @@ def effective_sizes_of(
 ) -> dict[int, EffectiveSize]:
     """Effective size at each step that all files have: of each seed, by its mean accuracy over `cases`; then the mean.
 
-    Raises KeyError for an unknown case.
+    Raises MalformedRecord where a row lacks one of the cases.
     """
     steps = set(whole).intersection(*grid.values())
     return {
@@ -102,6 +102,9 @@ def effective_sizes_of(
 
 
 def _mean(row: Mapping[str, float], cases: tuple[str, ...]) -> float:
+    missing = [case for case in cases if case not in row]
+    if missing:
+        raise MalformedRecord(f"a row has {sorted(row)} and lacks {missing}", place="case")
     return sum(row[case] for case in cases) / len(cases)
 
 

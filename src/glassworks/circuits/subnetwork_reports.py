@@ -160,8 +160,8 @@ def _plot_accuracies(run: Run, table: Accuracies, in_domain: tuple[str, ...], na
     seeds = [rows for seed, rows in table.items() if seed != "original"]
     for label, group in groups.items():
         for sparsity in sorted({sparsity for rows in seeds for sparsity in rows}, key=float):
-            found = [rows[sparsity] for rows in seeds if sparsity in rows] if group else []
-            means = [sum(row[case] for case in group if case in row) / len(group) for row in found]
+            found = [[rows[sparsity][case] for case in group if case in rows.get(sparsity, {})] for rows in seeds]
+            means = [sum(values) / len(values) for values in found if values]
             if means:
                 run.record(
                     Evidence(
