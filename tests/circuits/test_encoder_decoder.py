@@ -14,7 +14,8 @@ from glassworks.circuits.export_subnetwork import masked_model, sliced_model
 from glassworks.circuits.head_masks import gated, masked
 from glassworks.circuits.sentence_pairs import Encoded
 from glassworks.circuits.subnetwork_evaluation import case_logits
-from glassworks.circuits.subnetwork_search import SearchConfig, search
+from glassworks.circuits.subnetwork_search import search
+from glassworks.circuits.subnetwork_settings import SearchConfig
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.unit_means import collect_means
 from glassworks.errors import OptionError, UnsupportedArchitecture

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from glassworks.circuits.head_masks import masked
 from glassworks.circuits.sentence_pairs import Encoded, encode
-from glassworks.circuits.subnetwork_search import SearchConfig, decide, kl_divergence, layer_groups, preset, search
+from glassworks.circuits.subnetwork_search import decide, kl_divergence, layer_groups, search
+from glassworks.circuits.subnetwork_settings import SearchConfig
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.toy_inference import toy_tokenizer, toy_training
 from glassworks.circuits.unit_means import collect_means, weights_sha
@@ -51,17 +52,6 @@ def test_a_lone_mlp_is_rounded_alone_and_a_layers_heads_together() -> None:
     assert gates[:, 4].tolist() == pytest.approx([0, 0.141851], abs=1e-6)
     assert decide(alpha, 0.3, "global").size == 7
     assert decide(alpha, 0.3, "per_layer").size == 9
-
-
-def test_presets() -> None:
-    official = preset("heuristic-core-2024", 0.5)
-    assert (official.steps, round(official.warmup_share * official.steps)) == (9300, 9000)
-    assert (official.penalty, official.init_mean, official.rule, official.per_example) == (
-        "sampled", 10.0, "per_layer", False,
-    )  # fmt: skip
-    assert preset("default", 0.5) == SearchConfig()
-    with pytest.raises(OptionError, match="Known: default"):
-        preset("fast", 0.5)
 
 
 def test_sizes_are_exact_and_the_model_is_as_before(parts: Anatomy, data: Encoded) -> None:
@@ -155,8 +145,6 @@ def test_faults(parts: Anatomy, data: Encoded, tmp_path: Path) -> None:
             search(parts, data, [sparsity], [0], ablation="zero")
     with pytest.raises(OptionError, match="at least one sparsity"):
         search(parts, data, [], [0], ablation="zero")
-    with pytest.raises(OptionError, match=r"^settings\.steps: expected at least 1, received 0"):
-        SearchConfig(steps=0)
     model = model_of()
     broken = anatomy(model, check=False)
     search(broken, data, [0.5], [0], config=QUICK, ablation="zero", folder=tmp_path, stop_after=20)

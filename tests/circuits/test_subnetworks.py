@@ -15,7 +15,7 @@ from glassworks.circuits.subnetwork_probing import (
 )
 from glassworks.circuits.subnetwork_reports import core_of_subnetworks, export_subnetwork
 from glassworks.circuits.subnetwork_runs import STATES, read_accuracies, subnetworks_of
-from glassworks.circuits.subnetwork_search import SearchConfig
+from glassworks.circuits.subnetwork_settings import SearchConfig
 from glassworks.circuits.subnetworks import evaluate_subnetworks, search_subnetworks, sparsities_of, toy_subnetworks
 from glassworks.circuits.toy_inference import toy_tokenizer
 from glassworks.errors import DataNotFound, OptionError, RunMismatch

@@ -33,7 +33,8 @@ from glassworks.circuits.subnetwork_evaluation import Scores, score_cases
 from glassworks.circuits.subnetwork_figures import draw_ablations, draw_effective_sizes
 from glassworks.circuits.subnetwork_reports import size_claims
 from glassworks.circuits.subnetwork_runs import STATES, Prepared, check_model, means_of, prepare, subnetworks_of
-from glassworks.circuits.subnetwork_search import SearchConfig, search
+from glassworks.circuits.subnetwork_search import search
+from glassworks.circuits.subnetwork_settings import SearchConfig
 from glassworks.circuits.subnetwork_units import UnitMask, unit_index
 from glassworks.circuits.subnetworks import Scored, mean_outputs, score_mask, sparsities_of, units_of
 from glassworks.errors import DataNotFound, OptionError, check_at_least

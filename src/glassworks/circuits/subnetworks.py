@@ -32,8 +32,9 @@ from glassworks.circuits.subnetwork_runs import (
     save_subnetwork,
     subnetworks_of,
 )
-from glassworks.circuits.subnetwork_search import SearchConfig, Subnetwork, check_sparsities, decide, search
-from glassworks.circuits.subnetwork_search import preset as preset_named
+from glassworks.circuits.subnetwork_search import Subnetwork, check_sparsities, decide, search
+from glassworks.circuits.subnetwork_settings import SearchConfig
+from glassworks.circuits.subnetwork_settings import preset as preset_named
 from glassworks.circuits.subnetwork_units import UnitMask
 from glassworks.circuits.toy_inference import toy_evaluation_rows, toy_tokenizer, toy_training, train_toy
 from glassworks.circuits.unit_means import Means, collect_means
