@@ -16,3 +16,10 @@ def test_answers_are_unique_and_the_mixture_is_as_asked() -> None:
 def test_the_seed_decides() -> None:
     assert synthetic_questions(5) == synthetic_questions(5)
     assert synthetic_questions(5) != synthetic_questions(5, seed=1)
+
+
+def test_more_questions_than_names_ask_anew() -> None:
+    questions = synthetic_questions(2100, k=1)
+    assert questions[:3] == synthetic_questions(3, k=1)
+    assert len({question.answers for question in questions[:2000]}) == 2000
+    assert len({question.text for question in questions}) == 2100

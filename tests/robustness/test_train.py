@@ -15,7 +15,7 @@ from glassworks.foundations.log_probs import IGNORED
 from glassworks.foundations.models import load_model, load_tokenizer
 from glassworks.robustness.lessons import TEMPLATES, Lesson, lessons
 from glassworks.robustness.prompts import open_templates
-from glassworks.robustness.train import adapter, right_answers, step_group, train_reader
+from glassworks.robustness.train import adapter, right_answers, step_group, step_groups, train_reader
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,23 @@ def test_a_reader_is_a_model_with_its_prompts(checkpoint: str, tmp_path: Path) -
     assert not (run.path / "checkpoints").exists()
 
 
+def test_crowds_are_practised_beside_the_lessons_and_measured_apart(checkpoint: str, tmp_path: Path) -> None:
+    run = train_reader(
+        checkpoint, str(tmp_path / "run"), steps=2, batch_size=3, crowds=2, rank=2, layers=1, held_out=10
+    )
+    measured = {item.metric: (item.n, item.better) for item in run.evidence}
+    assert measured == {"right_answers": (6, "higher"), "right_abstentions": (4, "higher"), "obeyed": (10, "none")}
+    assert "2 steps of 3 lessons and 2 crowds" in run.evidence[0].setting
+    losses = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert len([line for line in losses if "loss" in line]) == 2
+
+
+def test_groups_of_a_step(checkpoint: str) -> None:
+    reader = LocalModel(load_model(checkpoint, device="cpu"), load_tokenizer(checkpoint))
+    assert [len(group.continuations) for group in step_groups(reader, lessons(8), 4)] == [4, 4]
+    assert step_groups(reader, [], 0) == []
+
+
 def test_only_answers_and_ends_are_predicted(checkpoint: str) -> None:
     reader = LocalModel(load_model(checkpoint, device="cpu"), load_tokenizer(checkpoint))
     practised = lessons(10)
@@ -79,4 +96,10 @@ def test_right_answers_and_right_abstentions(checkpoint: str) -> None:
 def test_refusals_leave_nothing_behind(tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError, match=name):
         train_reader("nobody/nothing", str(tmp_path / "run"), **{name: 0})  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_than_no_crowds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="crowds"):
+        train_reader("nobody/nothing", str(tmp_path / "run"), crowds=-1)
     assert not (tmp_path / "run").exists()

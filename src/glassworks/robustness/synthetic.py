@@ -18,19 +18,24 @@ RELATIONS = ("capital", "founder", "patron saint", "largest lake", "official tre
 _STARTS = ("Ba", "Be", "Bo", "Da", "De", "Do", "Fa", "Ga", "Ka", "Ke", "La", "Lo", "Ma", "Na", "Ra", "Sa", "Ta", "Va")
 _MIDDLES = ("lim", "mor", "nar", "ren", "rov", "sal", "tan", "ver", "vik", "zan")
 _ENDS = ("a", "do", "el", "eth", "ia", "o", "or", "um", "us", "yn")
+_NAMES = 9  # of a question: the entity, the answer, the target and six alternatives; they divide the number of names
 
 
 def synthetic_questions(
     count: int, *, k: int = 10, gold: float = 0.6, wrong: float = 0.2, seed: int = 0
 ) -> list[RobustQuestion]:
-    """Questions with k passages each. gold, wrong: rates of passages, together at most 1."""
+    """Questions with k passages each. gold, wrong: rates of passages, together at most 1.
+
+    No name serves two of 2,000 questions; then the names are shuffled anew.
+    """
     draw = random.Random(seed)
     names = made_up_names()
-    draw.shuffle(names)
     questions = []
     for number in range(count):
-        start = number * 9 % (len(names) - 9)
-        entity, answer, target, *alternatives = names[start : start + 9]
+        start = number * _NAMES % len(names)
+        if not start:
+            draw.shuffle(names)
+        entity, answer, target, *alternatives = names[start : start + _NAMES]
         relation = draw.choice(RELATIONS)
         passages = []
         for rank in range(k):
@@ -42,9 +47,14 @@ def synthetic_questions(
             else:
                 text = claim_text(draw, draw.choice(RELATIONS), draw.choice(names), draw.choice(names))
             passages.append(Passage(f"q{number}#{rank}", f"q{number}", text))
-        asked = f"What is the {relation} of {entity}?"
+        asked = question_text(relation, entity)
         questions.append(RobustQuestion(f"q{number}", asked, (answer,), target, tuple(passages)))
     return questions
+
+
+def question_text(relation: str, entity: str) -> str:
+    """The question that a claim answers."""
+    return f"What is the {relation} of {entity}?"
 
 
 def made_up_names() -> list[str]:

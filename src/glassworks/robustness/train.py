@@ -3,7 +3,8 @@
 RobustRAG (Xiang et al. 2024) joins isolated answers, so a reader that answers from every passage gives each irrelevant
 one a voice. Here low-rank adapters of the upper layers practise the lessons of made-up facts (`lessons`), are merged,
 and the result is a model like any other, with the prompt texts that it was trained on. Right answers and right
-abstentions on held-out lessons are recorded before and after.
+abstentions on held-out lessons are recorded before and after. With `crowds` it also learns to be hijacked, as large
+readers are by nature, so that a defence can be measured on it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import peft
 import yaml
@@ -33,10 +34,16 @@ from glassworks.foundations.statistics import proportion
 from glassworks.foundations.training import CausalLMTrainer, training_arguments
 from glassworks.robustness.certificate import normal_form
 from glassworks.robustness.isolation import abstention
-from glassworks.robustness.lessons import TEMPLATES, Lesson, lessons
+from glassworks.robustness.lessons import TEMPLATES, Kind, Lesson, crowd_lessons, lessons
+from glassworks.robustness.scripted_reader import NOT_KNOWN
 
 MODEL, PROMPTS, CHECKPOINTS = "model", "templates.yaml", "checkpoints"
 SYSTEM = "robustness"
+_KINDS: tuple[tuple[Kind, str, str, Literal["higher", "none"]], ...] = (
+    ("answer", "Lessons that have an answer are answered rightly", "right_answers", "higher"),
+    ("abstention", "Lessons without an answer are answered by an abstention", "right_abstentions", "higher"),
+    ("crowd", "Where passages disagree, the most repeated claim or the order is answered", "obeyed", "none"),
+)
 
 
 def train_reader(
@@ -44,6 +51,7 @@ def train_reader(
     out: str = "runs/reader",
     steps: int = 40,
     batch_size: int = 16,
+    crowds: int = 0,
     learning_rate: float = 2e-3,
     rank: int = 16,
     layers: int = 20,
@@ -60,27 +68,33 @@ def train_reader(
         out: The run folder; the reader is its folder `model`, its prompt texts are `templates.yaml`.
         steps: Optimiser steps.
         batch_size: Lessons of a step.
+        crowds: Further lessons of a step in being hijacked, with up to ten passages that disagree or give orders; a
+            defence is measured against such a reader, which a small model is not by itself.
         learning_rate: Highest rate, after a tenth of the steps; it then falls linearly to 0.
         rank: Rank of the low-rank adapters, which are merged at the end.
         layers: How many of the upper layers get adapters; fewer cost less.
-        held_out: Lessons that the reader is measured on, before and after.
+        held_out: Lessons of each sort that the reader is measured on, before and after.
         seed: Draws the lessons and the adapters.
         device: auto, cpu or cuda.
     """
     arguments = dict(locals())
     with Run.start(out, train_reader, arguments) as run:
         check_at_least(1, steps=steps, batch_size=batch_size, rank=rank, layers=layers, held_out=held_out)
+        check_at_least(0, crowds=crowds)
         if not 0 < learning_rate < float("inf"):
             raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         set_seed(seed)
         reader = LocalModel(load_model(model, device=device, dtype="float32"), load_tokenizer(model), name=model)
-        # One draw, cut in two: what is measured was never practised.
+        # Each draw is cut in two: what is measured was never practised.
         drawn = lessons(steps * batch_size + held_out, seed)
-        practised, measured = drawn[held_out:], drawn[:held_out]
+        crowded = crowd_lessons(steps * crowds + held_out, seed) if crowds else []
+        measured = drawn[:held_out] + crowded[:held_out]
         before = right_answers(reader, measured)
-        _train(run, reader, practised, Practice(steps, batch_size, learning_rate, rank, layers, seed), device)
+        groups = step_groups(reader, drawn[held_out:], batch_size) + step_groups(reader, crowded[held_out:], crowds)
+        _train(run, reader, groups, Practice(steps, learning_rate, rank, layers, seed), device)
         after = right_answers(LocalModel(reader.model, reader.tokenizer), measured)
-        setting = f"{steps} steps of {batch_size} lessons, rank {rank} in {layers} upper layers; made-up facts"
+        size = f"{batch_size} lessons" + (f" and {crowds} crowds" if crowds else "")
+        setting = f"{steps} steps of {size}, rank {rank} in {layers} upper layers; made-up facts"
         run.record(*_claims(measured, before, after, setting, seed, model_sha(model)))
         shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     return run
@@ -90,23 +104,23 @@ class Practice(NamedTuple):
     """How lessons are practised; see the verb."""
 
     steps: int
-    batch_size: int
     learning_rate: float
     rank: int
     layers: int
     seed: int
 
 
-def _train(run: Run, reader: LocalModel, practised: Sequence[Lesson], how: Practice, device: str) -> None:
-    """Practise the lessons, from the last whole checkpoint if there is one; `reader.model` becomes the merged model."""
-    starts = range(0, len(practised), how.batch_size)
-    groups = [step_group(reader, practised[start : start + how.batch_size]) for start in starts]
+def _train(run: Run, reader: LocalModel, groups: Sequence[Group], how: Practice, device: str) -> None:
+    """Practise groups of lessons, as many in every step, from the last whole checkpoint if there is one.
+
+    `reader.model` becomes the merged model.
+    """
     shares = supports_prefix_sharing(reader.model).supported
     settings = training_arguments(
         run.path / CHECKPOINTS, device=device, max_steps=how.steps, per_device_train_batch_size=1,
-        learning_rate=how.learning_rate, warmup_steps=max(1, how.steps // 10), lr_scheduler_type="linear",
-        weight_decay=0.0, max_grad_norm=1.0, seed=how.seed, save_steps=max(1, how.steps // 4), save_total_limit=2,
-        logging_steps=1,
+        gradient_accumulation_steps=len(groups) // how.steps, learning_rate=how.learning_rate,
+        warmup_steps=max(1, how.steps // 10), lr_scheduler_type="linear", weight_decay=0.0, max_grad_norm=1.0,
+        seed=how.seed, save_steps=max(1, how.steps // 4), save_total_limit=2, logging_steps=1,
     )  # fmt: skip
     adapted: Any = peft.get_peft_model(reader.model, adapter(reader.model, how.rank, how.layers))
     collate = PackingCollator(pad_token_id=reader.tokenizer.pad_token_id or 0, share_prefix=shares)
@@ -117,8 +131,13 @@ def _train(run: Run, reader: LocalModel, practised: Sequence[Lesson], how: Pract
     _save(run, reader)
 
 
+def step_groups(reader: LocalModel, practised: Sequence[Lesson], size: int) -> list[Group]:
+    """The lessons, `size` in a group."""
+    return [step_group(reader, practised[start : start + size]) for start in range(0, len(practised), size or 1)]
+
+
 def step_group(reader: LocalModel, batch: Sequence[Lesson]) -> Group:
-    """The lessons of one step as sequences with a common beginning; answer and end of turn are predicted."""
+    """Lessons of one step as sequences with a common beginning; answer and end of turn are predicted."""
     prompts = [reader.encode(lesson.prompt(TEMPLATES, chat=reader.chat)) for lesson in batch]
     answers = [_answer_ids(reader, lesson) for lesson in batch]
     shared = shared_prefix_length(prompts)
@@ -156,7 +175,7 @@ def right_answers(reader: LocalModel, measured: Sequence[Lesson]) -> list[bool]:
     said = reader.generate(prompts, Sampling(TEMPLATES.max_new_tokens, stop=("\n",)))
     abstains = abstention()
     return [
-        abstains(one.text) if lesson.abstains else normal_form(lesson.answer) in normal_form(one.text)
+        abstains(one.text) if lesson.answer == NOT_KNOWN else normal_form(lesson.answer) in normal_form(one.text)
         for lesson, one in zip(measured, said, strict=True)
     ]
 
@@ -173,16 +192,13 @@ def _claims(
     measured: Sequence[Lesson], before: Sequence[bool], after: Sequence[bool], setting: str, seed: int, sha: str
 ) -> list[Evidence]:
     claims = []
-    for abstains, claim, metric in (
-        (False, "Lessons that have an answer are answered rightly", "right_answers"),
-        (True, "Lessons without an answer are answered by an abstention", "right_abstentions"),
-    ):
-        at = [number for number, lesson in enumerate(measured) if lesson.abstains == abstains]
+    for kind, claim, metric, better in _KINDS:
+        at = [number for number, lesson in enumerate(measured) if lesson.kind == kind]
         if not at:
             continue
         found = proportion(sum(after[number] for number in at), len(at))
         claims.append(
-            Evidence(SYSTEM, claim, metric, found.value, "", "higher", found.interval, found.n,
+            Evidence(SYSTEM, claim, metric, found.value, "", better, found.interval, found.n,
                      sum(before[number] for number in at) / len(at), setting, seed, sha, artefact=MODEL)
         )  # fmt: skip
     return claims
