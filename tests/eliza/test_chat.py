@@ -15,7 +15,7 @@ def test_typed_lines_until_a_goodbye(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello.\nBye!\nmore\n"))
     talk = eliza_chat(show=True)
     assert talk.turns == (("Hello.", "HELLO. WHAT BRINGS YOU HERE"),)
-    assert talk.summary() == "1 turns"
+    assert talk.summary() == "1 turn"
     assert talk.as_sample() == {"question": "Hello.", "answer": "HELLO. WHAT BRINGS YOU HERE"}
     printed = capsys.readouterr().out
     assert printed.startswith("GOOD DAY. WHAT IS ON YOUR MIND\nHELLO.")
@@ -43,3 +43,13 @@ def test_other_than_letters_are_refused() -> None:
     assert sentence_of("ab c.") == ["U", "a", "b", "c", "."]
     with pytest.raises(OptionError, match="speaks in letters"):
         eliza_chat("packaged:small", say=["1 2"])
+
+
+def test_an_input_that_cannot_be_answered_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bound = Options(max_len=256, max_count=2)
+    monkeypatch.setattr("sys.stdin", io.StringIO("c g\nc h\nc k\nz\nz\n"))
+    talk = eliza_chat("packaged:small", "compiled", mechanisms=bound)
+    assert "beyond 2 inputs" in capsys.readouterr().out
+    assert talk == eliza_chat("packaged:small", say=["c g", "c h", "z", "z"])

@@ -6,13 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassworks.eliza.program import (
+    HARD,
     Copy,
     HeadProgram,
     LayerProgram,
     Neuron,
     Program,
-    at,
-    count,
     one_hot,
     sparse_weights,
     step,
@@ -47,7 +46,7 @@ def test_scores_of_heads_are_exact_in_float32_to_2048_positions() -> None:
     scores = sum(
         sum(c * (p if n == "p" else p**2 if n == "p2" else torch.ones_like(p)) for n, c in term.query.items())[:, None]
         * sum(c * (p if n == "p" else p**2) for n, c in term.key.items())[None]
-        for term in at({"p": 1.0, "one": -3.0})
+        for term in HARD.at({"p": 1.0, "one": -3.0})
     )
     assert isinstance(scores, torch.Tensor)
     chosen = torch.softmax(scores, dim=-1)
@@ -55,7 +54,7 @@ def test_scores_of_heads_are_exact_in_float32_to_2048_positions() -> None:
 
 
 def test_a_count_of_a_few_among_many_is_within_a_hundredth() -> None:
-    terms, copies = count({"n": {"f": 1.0}})
+    terms, copies = HARD.count({"n": {"f": 1.0}})
     scores = torch.zeros(2000, dtype=torch.float64)
     scores[0] = terms[0].query["one"]
     weights = torch.softmax(scores, dim=-1)
@@ -63,7 +62,7 @@ def test_a_count_of_a_few_among_many_is_within_a_hundredth() -> None:
 
 
 def test_weights_are_the_program() -> None:
-    head = HeadProgram("h", at({"p": 1.0}), (Copy({"tok:a": 2.0}, "out"),))
+    head = HeadProgram("h", HARD.at({"p": 1.0}), (Copy({"tok:a": 2.0}, "out"),))
     program = Program(
         ("a", "b"), 4, [LayerProgram([head], [Neuron({"out": 1.0}, -1.0, {"y": 3.0})])], {"b": {"y": 5.0}}
     )

@@ -15,10 +15,10 @@ from transformers import DynamicCache
 
 from glassworks.eliza.compiling import Compiled, compile_script
 from glassworks.eliza.doctor import DoctorScript
-from glassworks.eliza.doctor_interpreter import DoctorInterpreter, split_words
+from glassworks.eliza.doctor_interpreter import DoctorInterpreter, Reply, split_words
 from glassworks.eliza.exactness import answer
-from glassworks.eliza.explanation import Decision, decision, heads_seen, input_ends
-from glassworks.eliza.interpreter import Interpreter
+from glassworks.eliza.explanation import Decision, decision, heads_seen, input_ends, read
+from glassworks.eliza.interpreter import Interpreter, Turn
 from glassworks.eliza.keyword_scripts import Slots, clause_of, machine_of_keywords
 from glassworks.eliza.layers import Options
 from glassworks.eliza.opening import open_script
@@ -41,7 +41,7 @@ class Conversation:
 
     def summary(self) -> str:
         """How long the conversation was."""
-        return f"{len(self.turns)} turns"
+        return f"{len(self.turns)} turn{'' if len(self.turns) == 1 else 's'}"
 
 
 class Engine(Protocol):
@@ -49,8 +49,12 @@ class Engine(Protocol):
 
     opening: str
 
-    def reply(self, text: str) -> tuple[str, list[str]]:
-        """The reply and the lines of its explanation."""
+    def reply(self, text: str) -> str:
+        """The reply. Raises OptionError for a text that cannot be said; the conversation then stands where it was."""
+        ...
+
+    def explained(self) -> list[str]:
+        """What led to the last reply, in lines."""
         ...
 
 
@@ -77,7 +81,7 @@ def eliza_chat(
     turns = []
     for line in say if say is not None else _typed():
         try:
-            reply, lines = speaker.reply(line)
+            reply = speaker.reply(line)
         except OptionError as error:
             if say is not None:
                 raise
@@ -87,7 +91,7 @@ def eliza_chat(
             print(f"> {line}")
         print(reply)
         if show:
-            print("\n".join(f"    {line}" for line in lines))
+            print("\n".join(f"    {line}" for line in speaker.explained()))
         turns.append((line, reply))
     return Conversation(tuple(turns))
 
@@ -124,23 +128,36 @@ HINT = "Type letters, such as: d a e b"
 class _Doctor:
     eliza: DoctorInterpreter
     opening: str
+    said: Reply | None = None
 
-    def reply(self, text: str) -> tuple[str, list[str]]:
-        said = self.eliza.respond(text)
-        waiting = "; ".join(said.memory) or "nothing"
-        return said.text, [*said.steps, f"LIMIT {said.limit}, remembered: {waiting}"]
+    def reply(self, text: str) -> str:
+        self.said = self.eliza.respond(text)
+        return self.said.text
+
+    def explained(self) -> list[str]:
+        if self.said is None:
+            return []
+        waiting = "; ".join(self.said.memory) or "nothing"
+        return [*self.said.steps, f"LIMIT {self.said.limit}, remembered: {waiting}"]
 
 
 @dataclass
 class _Synthetic:
     eliza: Interpreter
     opening: str = HINT
+    turn: Turn | None = None
 
-    def reply(self, text: str) -> tuple[str, list[str]]:
-        turn = self.eliza.respond(sentence_of(text))
+    def reply(self, text: str) -> str:
+        self.turn = self.eliza.respond(sentence_of(text))
+        return " ".join(self.turn.reply[1:-1])
+
+    def explained(self) -> list[str]:
+        turn = self.turn
+        if turn is None:
+            return []
         group = turn.template if turn.dequeued is None else -1
         chosen = Decision(turn.template, group, turn.rule, turn.dequeued, turn.queue)
-        return " ".join(turn.reply[1:-1]), synthetic_lines(self.eliza.script, chosen)
+        return synthetic_lines(self.eliza.script, chosen)
 
 
 def synthetic_lines(script: Script, chosen: Decision) -> list[str]:
@@ -171,25 +188,31 @@ class _Compiled:
     opening: str
     history: list[str] = field(default_factory=list)
     cache: Any = field(default_factory=DynamicCache)
+    said: list[str] = field(default_factory=list)
 
-    def reply(self, text: str) -> tuple[str, list[str]]:
+    def reply(self, text: str) -> str:
         if isinstance(self.script, DoctorScript):
             sentence = [USER, *self.slots.encode(clause_of(self.script, split_words(text))), END]
         else:
             sentence = sentence_of(text)
-        pending = self.history[-1:] or [START]
-        said = answer(self.compiled, self.cache, [*pending, *sentence], self.compiled.program.max_len)
-        start = len(self.history or [START])
-        self.history = [*(self.history or [START]), *sentence, *said]
-        words = self.slots.decode(said[said.index(ELIZA) + 1 : -1]) if ELIZA in said else said
-        first = " ".join(self.slots.decode(said[: said.index(ELIZA)])) if ELIZA in said else ""
-        written = [f"writes first: {first}"] if first else []
-        return " ".join(words), [*written, *self._explained(start)]
+        pending, known = self.history[-1:] or [START], self.cache.get_seq_length()
+        try:
+            said = answer(self.compiled, self.cache, [*pending, *sentence], self.compiled.program.max_len)
+        except OptionError:
+            if surplus := self.cache.get_seq_length() - known:  # what it read of an input that it cannot answer
+                self.cache.crop(-surplus)
+            raise
+        self.history, self.said = [*(self.history or [START]), *sentence, *said], said
+        return " ".join(self.slots.decode(said[said.index(ELIZA) + 1 : -1]))
 
-    def _explained(self, start: int) -> list[str]:
+    def explained(self) -> list[str]:
         """The template, rule and queue that the model's own flags name, and where its heads looked."""
-        at = input_ends(self.history, start)[-1]
-        chosen = decision(self.compiled, self.history, at)
+        if not self.said:
+            return []
+        rewritten = self.said[: self.said.index(ELIZA)]
+        written = [f"writes first: {' '.join(self.slots.decode(rewritten))}"] if rewritten else []
+        seen, at = read(self.compiled, self.history), input_ends(self.history, 1)[-1]
+        chosen = decision(self.compiled, seen, at)
         if isinstance(self.script, DoctorScript):
             rules = self.compiled.machine.rules[chosen.group]
             guard = self.compiled.machine.patterns[chosen.template].guard
@@ -197,4 +220,4 @@ class _Compiled:
             lines = [f"{keyword}template {chosen.template + 1}, rule {chosen.rule + 1} of {len(rules)}"]
         else:
             lines = synthetic_lines(self.script, chosen)
-        return [*lines, *heads_seen(self.compiled, self.history, at, chosen, self.slots.decode)]
+        return [*written, *lines, *heads_seen(self.compiled, seen, at, chosen, self.slots.decode)]

@@ -25,8 +25,6 @@ from glassworks.eliza.program import (
     Reading,
     Term,
     add,
-    at,
-    count,
     step,
     times,
 )
@@ -96,7 +94,7 @@ class Induction(Construction):
         for prefix in self.marks:
             for flag in (self.matched[prefix[:-1]], self.matched[prefix]):
                 counts[f"past:{flag}"] = {flag: 1.0}
-        heads = [HeadProgram("groups of the turn", *count(counts, same_turn=True))] if counts else []
+        heads = [HeadProgram("groups of the turn", *self.scores.count(counts, same_turn=True))] if counts else []
         words = set(range(1, self.context))
         words |= {run + d for run in self.runs_behind for d in range(1, self.context + 1)}
         for back in range(1, max(words, default=0) + 1):
@@ -105,7 +103,7 @@ class Induction(Construction):
             copies = [Copy({flag: 1.0}, f"past{back}:{flag}") for flag in flags]
             if back in words:
                 copies += [Copy({self.word(token): 1.0}, self._before(back, token)) for token in self.letters]
-            heads.append(HeadProgram(f"groups {back} back", at({"p": 1.0, "one": -float(back)}), tuple(copies)))
+            heads.append(HeadProgram(f"groups {back} back", self.back(back), tuple(copies)))
         return heads
 
     def mark_neurons(self) -> list[Neuron]:

@@ -24,10 +24,7 @@ from glassworks.eliza.program import (
     Reading,
     Term,
     add,
-    at,
-    count,
     digits_of,
-    latest,
     step,
 )
 from glassworks.eliza.script import ELIZA, END, USER
@@ -86,7 +83,11 @@ class Construction:
         self.has_words = bool(machine.replaced or machine.ranks)
 
     def _latest(self, flags: Sequence[tuple[Reading, Reading]]) -> tuple[Term, ...]:
-        return latest(flags, self.options.max_len, self.scores)
+        return self.scores.latest(flags, self.options.max_len)
+
+    def back(self, places: int) -> tuple[Term, ...]:
+        """Attend to the position some places back."""
+        return self.scores.at({"p": 1.0, "one": -float(places)})
 
     # Names of dimensions
 
@@ -179,7 +180,7 @@ class Construction:
                 wanted |= dict.fromkeys([self.word(str(rule[self.prefix - back]))] if back <= self.prefix else ())
             copies = tuple(Copy({name: 1.0}, f"back{back}:{name}") for name in wanted)
             if copies:
-                heads.append(HeadProgram(f"{back} back", at({"p": 1.0, "one": -float(back)}, self.scores), copies))
+                heads.append(HeadProgram(f"{back} back", self.back(back), copies))
         return heads
 
     def _all_rules(self) -> list[tuple[str | Span, ...]]:
@@ -221,7 +222,7 @@ class Construction:
         by_rank: dict[str, dict[str, float]] = {}
         for keyword, rank in self.machine.ranks.items():
             by_rank.setdefault(f"rank:{rank}", {})[f"tok:{keyword}"] = 1.0
-        return [HeadProgram("keywords by rank", *count(by_rank, same_turn=True, scores=self.scores))] if by_rank else []
+        return [HeadProgram("keywords by rank", *self.scores.count(by_rank, same_turn=True))] if by_rank else []
 
     def _rank_neurons(self) -> list[Neuron]:
         neurons = []
@@ -249,19 +250,15 @@ class Construction:
         prefixes = [prefix for prefix in self.matched if len(prefix) == k + 1]
         before = {self.matched[prefix[:-1]]: prefix[:-1] for prefix in prefixes}
         counts: dict[str, Reading] = {f"count{k}:{flag}": {flag: 1.0} for flag in before}
-        layer.heads.append(
-            HeadProgram(f"matched {k - 1} of the turn", *count(counts, same_turn=True, scores=self.scores))
-        )
+        layer.heads.append(HeadProgram(f"matched {k - 1} of the turn", *self.scores.count(counts, same_turn=True)))
         if k == 1 and self.machine.ranks:
             seen: dict[str, Reading] = {f"seen:{key}": {f"first:{key}": 1.0} for key in self.machine.ranks}
-            layer.heads.append(HeadProgram("leading keywords", *count(seen, same_turn=True, scores=self.scores)))
+            layer.heads.append(HeadProgram("leading keywords", *self.scores.count(seen, same_turn=True)))
             layer.neurons += self._lead_neurons()
         for back in range(1, max(len(prefix[-1]) for prefix in prefixes)):
             flags = dict.fromkeys(self.matched[prefix[:-1]] for prefix in prefixes if len(prefix[-1]) > back)
             copies = tuple(Copy({flag: 1.0}, f"back{k}.{back}:{flag}") for flag in flags)
-            layer.heads.append(
-                HeadProgram(f"matched {back} back", at({"p": 1.0, "one": -float(back)}, self.scores), copies)
-            )
+            layer.heads.append(HeadProgram(f"matched {back} back", self.back(back), copies))
         for prefix in prefixes:
             flag, size = self.matched[prefix[:-1]], len(prefix[-1])
             recent = {f"back{k}.{back}:{flag}": -1.0 for back in range(1, size)}

@@ -156,6 +156,7 @@ class CompiledElizaForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int = 0,
         past_key_values: DynamicCache | None = None,
         **kwargs: Any,
@@ -174,18 +175,24 @@ class CompiledElizaForCausalLM(PreTrainedModel, GenerationMixin):
         past = 0 if cache is None else int(cache.get_seq_length())
         places, mask = self._places(input_ids, attention_mask, position_ids, past)
         stream = stream + self.model.embed_positions(places)
-        attentions = []
+        attentions, streams = [], [stream]
         for layer in self.model.layers:
             stream, weights = layer(stream, mask.to(stream.dtype), cache)
             attentions.append(weights)
+            streams.append(stream)
         self._check_counts(stream, attention_mask)
         logits = self.lm_head(stream[:, -logits_to_keep:] if logits_to_keep else stream)
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
         # By place: the third field is called cache or past_key_values, by version of transformers.
-        kept = tuple(attentions) if output_attentions else None
-        return CausalLMOutputWithPast(loss, logits, cache, attentions=kept)  # type: ignore[arg-type]
+        return CausalLMOutputWithPast(
+            loss,  # type: ignore[arg-type]
+            logits,
+            cache,
+            hidden_states=tuple(streams) if output_hidden_states else None,  # type: ignore[arg-type]
+            attentions=tuple(attentions) if output_attentions else None,  # type: ignore[arg-type]
+        )
 
     def _places(
         self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: int

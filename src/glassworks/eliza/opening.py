@@ -12,17 +12,22 @@ from glassworks.errors import DataNotFound, MalformedRecord, UnknownName
 PACKAGED = "packaged:"
 
 
+def packaged_scripts() -> dict[str, Path]:
+    """Name -> file of the scripts that come with the package."""
+    return {path.stem: path for path in sorted(SCRIPTS.iterdir()) if path.suffix in (".txt", ".eliza")}
+
+
 def script_path(name: str) -> Path:
     """The file that a script's name stands for. Raises UnknownName or DataNotFound."""
     if name.startswith(PACKAGED):
-        known = {path.stem: path for path in sorted(SCRIPTS.iterdir()) if path.suffix in (".txt", ".eliza")}
+        known = packaged_scripts()
         wanted = name.removeprefix(PACKAGED)
         if wanted not in known:
             raise UnknownName("packaged script", wanted, known)
         return known[wanted]
     if not Path(name).is_file():
-        raise DataNotFound("no such script", place=name, remedy="Scripts that come along: packaged:counsellor, "
-                           "packaged:listener, packaged:small, packaged:tiny.")  # fmt: skip
+        names = ", ".join(PACKAGED + known for known in packaged_scripts())
+        raise DataNotFound("no such script", place=name, remedy=f"Scripts that come along: {names}.")
     return Path(name)
 
 

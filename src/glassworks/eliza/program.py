@@ -21,30 +21,6 @@ Reading = Mapping[str, float]
 """A linear reading of the residual stream: name of a dimension -> coefficient."""
 
 
-class Scores(NamedTuple):
-    """How far apart scores lie, in nats.
-
-    place: between neighbouring positions. turn: for a distance of turns of 1, growing with its square, in a counting
-    head. first: of the first token in a counting head; e^first keys would weigh as much. template: below which a
-    counting head leaves other templates. walk: per unit of the queue's walk.
-    """
-
-    place: float
-    turn: float
-    first: float
-    template: float
-    walk: float
-
-
-HARD = Scores(place=1024.0, turn=32.0, first=16.0, template=64.0, walk=256.0)
-"""exp(-1024) is 0 in float64 too, so a head copies exactly; powers of two, so that sums of scores are exact."""
-SOFT = Scores(place=16.0, turn=1.0, first=10.0, template=10.0, walk=32.0)
-"""The least that tells positions apart in SOFT_LEN tokens: a stream that is off by some percent still moves a head by
-degrees, where HARD jumps and has no gradient."""
-SOFT_LEN, SOFT_COUNT = 128, 32
-"""Bounds of SOFT: a count of 32 among 128 positions is read as 31.8, and must not be off by 0.25."""
-
-
 class Term(NamedTuple):
     """One product of a query reading and a key reading."""
 
@@ -57,6 +33,63 @@ class Copy(NamedTuple):
 
     source: Reading
     target: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How far apart scores lie, in nats, and the heads whose scores lie so.
+
+    place: between neighbouring positions. turn: for a distance of turns of 1, growing with its square, in a counting
+    head. first: of the first token in a counting head; e^first keys would weigh as much. template: below which a
+    counting head leaves other templates. walk: per unit of the queue's walk.
+    """
+
+    place: float
+    turn: float
+    first: float
+    template: float
+    walk: float
+
+    def at(self, offset: Reading) -> tuple[Term, ...]:
+        """Attend to the position that a reading of the query gives: place (2 a p_k - p_k²)."""
+        double = {name: 2 * value * self.place for name, value in offset.items()}
+        return (Term(double, {"p": 1.0}), Term({"one": -self.place}, {"p2": 1.0}))
+
+    def latest(self, flags: Sequence[tuple[Reading, Reading]], max_len: int) -> tuple[Term, ...]:
+        """Attend to the last position where Σ (query · x_q)(key · x_k) is 1, else to the last position of all."""
+        strength = self.place * 2 ** math.ceil(math.log2(2 * max_len))
+        scaled = [Term({name: strength * value for name, value in query.items()}, key) for query, key in flags]
+        return (*scaled, Term({"one": self.place}, {"p": 1.0}))
+
+    def count(
+        self, copies: Mapping[str, Reading], same_turn: bool = False
+    ) -> tuple[tuple[Term, ...], tuple[Copy, ...]]:
+        """Count earlier and own positions with a flag, of all the sequence or of the own turn: dimension -> flag.
+
+        All positions score 0 and the first, `$`, `first`; values are e^first times the flags. A count c comes out
+        as c / (1 + n e^-first) with n positions: with HARD an error below 0.02 for c = 64 of 2,048.
+        """
+        scale = math.exp(self.first)
+        written = tuple(
+            Copy({name: scale * value for name, value in flag.items()}, target) for target, flag in copies.items()
+        )
+        terms = [Term({"one": self.first}, {"tok:$": 1.0})]
+        if same_turn:
+            terms += [
+                Term({"turn": 2 * self.turn}, {"turn": 1.0}),
+                Term({"one": -self.turn}, {"turn2": 1.0}),
+                Term({"turn2": -self.turn}, {"one": 1.0, "tok:$": -1.0}),
+            ]
+        return tuple(terms), written
+
+
+HARD = Scores(place=1024.0, turn=32.0, first=16.0, template=64.0, walk=256.0)
+"""exp(-1024) is 0 in float64 too, so a head copies exactly; powers of two, so that sums of scores are exact."""
+SOFT = Scores(place=16.0, turn=1.0, first=10.0, template=10.0, walk=32.0)
+"""The least that tells positions apart in SOFT_LEN tokens: a stream that is off by some percent still moves a head by
+degrees, where HARD jumps and has no gradient."""
+SOFT_LEN, SOFT_COUNT = 128, 32
+"""Bounds of SOFT: a count of 32 among 128 positions is read as 31.8, and must not be off by 0.25."""
 
 
 @dataclass(frozen=True)
@@ -140,41 +173,6 @@ def digits_of(max_len: int) -> list[str]:
     """Dimensions of the octal digits of positions below max_len, the last digit first."""
     places = next(n for n in range(1, 64) if 8**n >= max_len)
     return [f"digit{place}:{value}" for place in range(places) for value in range(8)]
-
-
-def at(offset: Reading, scores: Scores = HARD) -> tuple[Term, ...]:
-    """Attend to the position that a reading of the query gives: scores.place (2 a p_k - p_k²)."""
-    double = {name: 2 * value * scores.place for name, value in offset.items()}
-    return (Term(double, {"p": 1.0}), Term({"one": -scores.place}, {"p2": 1.0}))
-
-
-def latest(flags: Sequence[tuple[Reading, Reading]], max_len: int, scores: Scores = HARD) -> tuple[Term, ...]:
-    """Attend to the last position where Σ (query · x_q)(key · x_k) is 1, else to the last position of all."""
-    strength = scores.place * 2 ** math.ceil(math.log2(2 * max_len))
-    scaled = [Term({name: strength * value for name, value in query.items()}, key) for query, key in flags]
-    return (*scaled, Term({"one": scores.place}, {"p": 1.0}))
-
-
-def count(
-    copies: Mapping[str, Reading], same_turn: bool = False, scores: Scores = HARD
-) -> tuple[tuple[Term, ...], tuple[Copy, ...]]:
-    """Count earlier and own positions with a flag, of all the sequence or of the own turn: dimension -> flag.
-
-    All positions score 0 and the first, `$`, scores.first; values are e^first times the flags. A count c comes out
-    as c / (1 + n e^-first) with n positions: with HARD an error below 0.02 for c = 64 of 2,048.
-    """
-    scale = math.exp(scores.first)
-    written = tuple(
-        Copy({name: scale * value for name, value in flag.items()}, target) for target, flag in copies.items()
-    )
-    terms = [Term({"one": scores.first}, {"tok:$": 1.0})]
-    if same_turn:
-        terms += [
-            Term({"turn": 2 * scores.turn}, {"turn": 1.0}),
-            Term({"one": -scores.turn}, {"turn2": 1.0}),
-            Term({"turn2": -scores.turn}, {"one": 1.0, "tok:$": -1.0}),
-        ]
-    return tuple(terms), written
 
 
 def step(

@@ -20,8 +20,6 @@ from glassworks.eliza.program import (
     Reading,
     Term,
     add,
-    at,
-    count,
     one_hot,
     step,
     times,
@@ -83,7 +81,7 @@ class _Replies(Construction):
         counted = [group for group in range(len(machine.rules)) if self._counted(group)]
         if counted:
             same = tuple(Term(times(self.group(g), self.scores.template), self.group(g)) for g in counted)
-            terms, copies = count({"uses": add(*(self.group(g) for g in counted))}, scores=self.scores)
+            terms, copies = self.scores.count({"uses": add(*(self.group(g) for g in counted))})
             others = (Term({"one": -self.scores.template}, {"one": 1.0, "tok:$": -1.0}), *same)
             layer.heads.append(HeadProgram("uses of the template", (*terms, *others), copies))
             layer.neurons += [*one_hot({"uses": 1.0}, "uses", range(1, limit + 1)), *self._overflow("uses")]
@@ -92,7 +90,7 @@ class _Replies(Construction):
             totals: dict[str, Reading] = {"kept": self.group(machine.memory), "nulls": self.group(machine.null)}
             if self.options.memory == "trace":
                 totals["gone"] = {f"said:-1.{i}": 1.0 for i in range(len(machine.dequeue))}
-            layer.heads.append(HeadProgram("totals", *count(totals, scores=self.scores)))
+            layer.heads.append(HeadProgram("totals", *self.scores.count(totals)))
             for name in totals:
                 layer.neurons += [*one_hot({name: 1.0}, name, range(1, limit + 1)), *self._overflow(name)]
                 layer.neurons += [n for v in range(1, limit + 1) for n in step({name: 1.0}, 1.0 - v, self._walk(name))]
@@ -226,7 +224,7 @@ class _Replies(Construction):
         else:
             aim.neurons = self._aim_neurons()
         outs = tuple(Copy({self.word(token): 1.0}, f"out:{token}") for token in self.letters)
-        copying.heads.append(HeadProgram("copy", at({"target": 1.0}, self.scores), outs))
+        copying.heads.append(HeadProgram("copy", self.scores.at({"target": 1.0}), outs))
         return [*layers, copying]
 
     def _since(self, reading: Reading) -> dict[str, float]:
