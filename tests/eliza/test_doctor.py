@@ -7,14 +7,13 @@ from glassworks.eliza.scripts import SCRIPTS
 from glassworks.errors import DataNotFound, MalformedRecord
 
 NONE = "(NONE ((0) (GO ON)))"
+PAIRS = "(0 = A 1) (0 = B) (0 = C) (0 = D)"
 
 
 def test_every_construct() -> None:
     script = parse_doctor(
         "(HELLO THERE) START (ME = YOU) (MUM = MOTHER 2 DLIST(/NOUN KIN)) (HOW (=WHAT)) (WHAT ((0) (OH 1) (NEWKEY)))"
-        "(I = YOU 3 ((0 YOU (* A B) 1 (/KIN)) (=WHAT) (PRE (X 3) (=WHAT))) (=HOW)) "
-        + NONE
-        + "(MEMORY I (0 = A 1) (0 = B) (0 = C) (0 = D)) ()"
+        "(I = YOU 3 ((0 YOU (* A B) 1 (/KIN)) (=WHAT) (PRE (X 3) (=WHAT))) (=HOW)) " + NONE + f"(MEMORY I {PAIRS}) ()"
     )
     assert script.opening == "HELLO THERE"
     assert script.rules["ME"].substitute == "YOU"
@@ -40,6 +39,8 @@ def test_every_construct() -> None:
         ("(HI)\n(A ((0) (PRE (B))))" + NONE, r"s:2:9: expected \(PRE \(words\) \(=KEY\)\)"),
         ("(HI) (A ((0) (X))) (A ((0) (X)))" + NONE, "s:1:21: the keyword A is given a second time"),
         ("(HI) (MEMORY A (0 = B))" + NONE, "s:1:6: expected 4 pairs of MEMORY, found 1"),
+        (f"(HI) (MEMORY A {PAIRS})" + NONE, "s:1:14: expected a keyword that can decide a reply, found 'A'"),
+        (f"(HI) (A = B) (MEMORY A {PAIRS})" + NONE, "s:1:22: expected a keyword that can decide a reply, found 'A'"),
         ("(HI) (A DLIST KIN)" + NONE, r"s:1:15: expected a list of tags \(/...\), found 'KIN'"),
         ("(HI)\n(A ((0 (B)) (X)))" + NONE, r"s:2:8: expected \(\*WORD ...\) or \(/TAG ...\)"),
         ("(HI) (A ((0) (X)))", "expected a rule .NONE"),

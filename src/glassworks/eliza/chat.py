@@ -50,7 +50,7 @@ class Engine(Protocol):
     opening: str
 
     def reply(self, text: str) -> str:
-        """The reply. Raises OptionError for a text that cannot be said; the conversation then stands where it was."""
+        """The reply. Raises OptionError for a text that the script cannot answer."""
         ...
 
     def explained(self) -> list[str]:

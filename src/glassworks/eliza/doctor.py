@@ -145,6 +145,7 @@ class _Parser:
         self.rules: dict[str, KeywordRule] = {}
         self.none: KeywordRule | None = None
         self.memory: MemoryRule | None = None
+        self.remembered: Word | None = None
         self.links: list[tuple[str, Place]] = []
 
     def rule(self, listing: Listing) -> None:
@@ -170,10 +171,8 @@ class _Parser:
         for key, place in self.links:
             if key not in self.rules and key != "NONE":
                 raise MalformedRecord(f"expected a keyword of the script, found '{key}'", place=str(place))
-        if self.memory and not self.rules.get(self.memory.key, self.none).is_keyword:
-            raise MalformedRecord(f"MEMORY names '{self.memory.key}', which is no keyword", place=str(end))
-        if self.memory and self.memory.key not in self.rules:
-            raise MalformedRecord(f"MEMORY names '{self.memory.key}', which has no rule", place=str(end))
+        if self.remembered and not ((rule := self.rules.get(self.remembered.text)) and rule.is_keyword):
+            raise expected("a keyword that can decide a reply", self.remembered, end)
         tags: dict[str, set[str]] = {}
         for rule in self.rules.values():
             for tag in rule.tags:
@@ -242,7 +241,7 @@ class _Parser:
         return key.text
 
     def _memory(self, listing: Listing) -> MemoryRule:
-        key = _word(listing, 1, "the keyword that is remembered")
+        key = self.remembered = _word(listing, 1, "the keyword that is remembered")
         pairs = []
         for item in listing.items[2:]:
             signs = (

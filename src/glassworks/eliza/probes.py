@@ -128,7 +128,7 @@ def collect(
         keys.append(k[said])
         places.append(torch.tensor(said))
         before.append(torch.tensor([_before(ids[0], place) for place in said]))
-        for query, target in steps if len(queries) < MOST_STEPS else ():
+        for query, target in steps[: MOST_STEPS - len(queries)]:
             queries.append(q[query][None])
             targets.append(target)
             contexts.append(_before(ids[0], target))
