@@ -29,7 +29,9 @@ def test_the_official_json(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(MalformedRecord, match=words):
             read_official(file)
-    for wrong in ({"choices answer": "B"}, {"choices answer": []}, {"context": ["text"]}):
+    file.write_text(json.dumps([row | {"choices": []}]))
+    assert read_official(file)[0].gold_choice is None
+    for wrong in ({"choices answer": "B"}, {"choices answer": []}, {"choices answer": 2}, {"context": ["text"]}):
         file.write_text(json.dumps([row, row | wrong]))
         with pytest.raises(MalformedRecord, match=f"question 2: '{next(iter(wrong))}'"):
             read_official(file)
@@ -73,4 +75,6 @@ def test_the_target_is_an_answer_to_the_most_similar_question() -> None:
     alone = RobustQuestion("a", "What is the capital of Chile?", ("Santiago",), "")
     assert with_targets([alone], seed=0)[0].target == "Zanzibar"
     assert with_targets([alone], seed=0, pool=questions)[0].target in {"Lima", "Nairobi"}
+    choice = dataclasses.replace(alone, choices=("Lima", "Santiago"), gold_choice=1)
+    assert with_targets([choice], seed=0)[0].target == "Lima"
     assert with_targets([dataclasses.replace(alone, target="Own")], seed=0)[0].target == "Own"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cases.capitals import write_documents, write_questions
 
-from glassworks.errors import DataNotFound, OptionError
+from glassworks.errors import DataNotFound, MalformedRecord, OptionError
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.index import index
 from glassworks.retrieval.passages import Passage
@@ -18,8 +18,9 @@ from glassworks.robustness.study import Study, ask_again, is_live, open_study, r
 def test_redundancy_counts_passages_that_hold_an_answer() -> None:
     texts = ("Strelsau is old.", "Zenda.", "In Strelsau.", "Strelsaus")
     passages = tuple(Passage(f"{n}#0", str(n), text) for n, text in enumerate(texts))
-    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages)) == 2
-    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), characters=9) == 1
+    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), 4) == 2
+    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), 4, characters=9) == 1
+    assert redundancy(RobustQuestion("q", "?", ("strelsau",), "x", passages), 2) == 1
 
 
 def test_made_up_questions_are_filtered_and_drawn_by_seed() -> None:
@@ -27,7 +28,7 @@ def test_made_up_questions_are_filtered_and_drawn_by_seed() -> None:
     assert len(asked.questions) == 8
     assert (asked.known, asked.data_sha) == (60, "")
     assert 8 < asked.redundant < 60
-    assert all(redundancy(question) >= 6 for question in asked.questions)
+    assert all(redundancy(question, 10) >= 6 for question in asked.questions)
     assert isinstance(asked.corpus, list)
     assert len(asked.corpus) == 600
     again = open_study("synthetic:60", None, Study(limit=8, redundancy=6), 10)
@@ -72,6 +73,10 @@ def test_refusals(tmp_path: Path) -> None:
         open_study("synthetic:4", None, Study(), 10, "dense", "hashing:64")
     with pytest.raises(OptionError, match="redundancy"):
         open_study("synthetic:4", None, Study(redundancy=10), 10)
+    row = {"id": "same", "question": "Who?", "correct answer": ["Ada"], "context": [{"text": "Ada did."}]}
+    (tmp_path / "two.json").write_text(json.dumps([row, row]))
+    with pytest.raises(MalformedRecord, match="2 questions have the id 'same'"):
+        open_study(str(tmp_path / "two.json"), None, Study(), 10)
     with pytest.raises(DataNotFound):
         open_study(str(tmp_path / "none.json"), None, Study(), 10)
 
@@ -86,5 +91,5 @@ def test_made_up_facts_are_planted_in_a_copy_of_a_store(tmp_path: Path) -> None:
     assert len(found.questions) == 3
     assert (found.known, found.data_sha) == (12, asked.data_sha)
     for question in found.questions:
-        assert redundancy(question) >= 4
+        assert redundancy(question, 10) >= 4
         assert len({passage.document_id for passage in question.passages}) > 1  # not only the question's own

@@ -99,7 +99,8 @@ def test_refusals_leave_nothing_behind(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_fewer_than_no_crowds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="crowds"):
-        train_reader("nobody/nothing", str(tmp_path / "run"), crowds=-1)
+@pytest.mark.parametrize("name", ["crowds", "seed"])
+def test_negative_numbers_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        train_reader("nobody/nothing", str(tmp_path / "run"), **{name: -1})  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ from glassworks.robustness.isolation import Reading, Responder
 from glassworks.robustness.question_sets import RobustQuestion
 from glassworks.robustness.scripted_reader import ScriptedReader
 from glassworks.robustness.synthetic import synthetic_questions
-from glassworks.robustness.trials import TRIALS, Attacks, Trial, deliver, run_trials
+from glassworks.robustness.trials import TRIALS, Attacks, Trial, deliver, run_trials, target_of
 
 QUESTIONS = synthetic_questions(4, k=6)
 
@@ -73,6 +73,14 @@ def test_broken_certificates_are_counted_but_only_within_budget_and_threat(tmp_p
     beyond = {name: dataclasses.replace(one, corrupted=None) for name, one in wrong.items()}
     assert dataclasses.replace(broken, attacks=beyond).violations == 0
     assert dataclasses.replace(broken, certified={"0": True, "1": False}).violations == 0
+    assert dataclasses.replace(broken, certified={"0": True, "1": False, "2": True}).violations == 2
+
+
+def test_a_random_place_is_one_of_each_question_s_own() -> None:
+    many = synthetic_questions(20, k=6)
+    delivered = deliver(many, Attacks("poison", position="random"), 6, 0)["poison"]
+    places = [[p.id.startswith("hostile") for p in delivered[question.id]].index(True) for question in many]
+    assert len(set(places)) > 3
 
 
 def test_multiple_choice(tmp_path: Path) -> None:
@@ -80,3 +88,7 @@ def test_multiple_choice(tmp_path: Path) -> None:
     reading = Reading(Responder(ScriptedReader(), Sampling()), k=6)
     (trial,) = run_trials([asked], reading, KeywordAggregator(), {}, [0], "injection", tmp_path / TRIALS)
     assert not trial.robust_right
+    assert target_of(asked)("B. y")
+    assert not target_of(asked)("A. x, not y")
+    free = dataclasses.replace(asked, choices=(), gold_choice=None)
+    assert target_of(free)("not Y")

@@ -99,7 +99,7 @@ def hostile_passages(attack: str, question: str, target: str, count: int, tag: s
 
 
 def insert(
-    passages: Sequence[Passage], hostile: Sequence[Passage], *, k: int, position: Position = "last", seed: int = 0
+    passages: Sequence[Passage], hostile: Sequence[Passage], *, k: int, position: Position = "last", seed: int | str = 0
 ) -> list[Passage]:
     """The top k after an injection: benign passages keep their order, the last ones are displaced."""
     size = min(k, len(passages) + len(hostile))
@@ -110,7 +110,7 @@ def insert(
 
 
 def overwrite(
-    passages: Sequence[Passage], hostile: Sequence[Passage], *, k: int, position: Position = "last", seed: int = 0
+    passages: Sequence[Passage], hostile: Sequence[Passage], *, k: int, position: Position = "last", seed: int | str = 0
 ) -> list[Passage]:
     """The top k with as many of them replaced (modification)."""
     changed = list(passages[:k])
@@ -120,7 +120,7 @@ def overwrite(
     return changed
 
 
-def _places(size: int, count: int, position: Position, seed: int) -> set[int]:
+def _places(size: int, count: int, position: Position, seed: int | str) -> set[int]:
     if position == "first":
         return set(range(count))
     if position == "last":

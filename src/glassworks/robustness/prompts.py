@@ -124,15 +124,16 @@ def _field(name: str, value: Any, place: str) -> Any:
     pairs = isinstance(value, list) and all(isinstance(item, list) and len(item) == 2 for item in value)
     expected, holds = "a text", isinstance(value, str)
     if name == "max_new_tokens":
-        expected, holds = "a number of at least 1", isinstance(value, int) and value >= 1
+        expected, holds = "a number of at least 1", type(value) is int and value >= 1
     elif name == "abstention":
         expected, holds, value = "a list of regular expressions", texts, tuple(value) if texts else ()
     elif name == "demonstrations":
         expected, holds = "a list of [request, answer]", pairs
         value = tuple((str(asked), str(told)) for asked, told in value) if pairs else ()
     elif name in _PLACES and holds:
-        missing = [f"{{{part}}}" for part in _PLACES[name] if f"{{{part}}}" not in value]
-        expected, holds = f"a text with {' and '.join(missing)}", not missing
+        wanted = _PLACES[name]
+        expected = f"a text with {' and '.join(f'{{{part}}}' for part in wanted)} and no other field"
+        holds = set(_FIELD.findall(value)) == set(wanted)
     if not holds:
         raise MalformedRecord(f"'{name}': expected {expected}", place=place)
     return value

@@ -58,9 +58,12 @@ def _official(row: Any, place: str, number: int) -> RobustQuestion:
     if not answers:
         raise MalformedRecord("field 'correct answer' is missing", place=place)
     wrong = _list(row.get("incorrect answer"))
-    gold = row.get("choices answer")
-    if gold is not None and not str((_list(gold) or [""])[0]).isdecimal():
-        raise MalformedRecord(f"'choices answer': expected a number from 0, received {gold!r}", place=place)
+    choices = tuple(map(str, _list(row.get("choices"))))
+    gold = row.get("choices answer") if choices else None
+    known = [str(number) for number in range(min(len(choices), 4))]  # a letter A to D stands for each
+    if gold is not None and str((_list(gold) or [""])[0]) not in known:
+        problem = f"'choices answer': expected one of {', '.join(known)}, received {gold!r}"
+        raise MalformedRecord(problem, place=place)
     if not all(isinstance(one, dict) for one in _list(row.get("context"))):
         raise MalformedRecord("'context': expected a list of {title, text}", place=place)
     passages = [
@@ -69,7 +72,7 @@ def _official(row: Any, place: str, number: int) -> RobustQuestion:
     ]
     return RobustQuestion(
         str(row.get("id", number)), row["question"].strip(), tuple(dict.fromkeys(answers)),
-        str(wrong[0]) if wrong else "", tuple(passages), tuple(map(str, _list(row.get("choices")))),
+        str(wrong[0]) if wrong else "", tuple(passages), choices,
         None if gold is None else int(str(_list(gold)[0])),
     )  # fmt: skip
 
@@ -131,18 +134,20 @@ def with_targets(
     """Every question with a target: its own, or another one's answer that is not an answer of its own.
 
     pool: whose answers are taken, by default these questions'. The answer is that of a question which begins with as
-    many of the same words as any, drawn by seed: who asks for a capital is told another capital.
+    many of the same words as any, drawn by seed: who asks for a capital is told another capital. Of a multiple-choice
+    question it is a wrong choice.
     """
     draw = random.Random(seed)
     known = [(other.text.lower().split(), other.answers[0]) for other in pool or questions if other.answers]
     done = []
     for question in questions:
         if not question.target:
+            wrong = [choice for number, choice in enumerate(question.choices[:4]) if number != question.gold_choice]
             own, words = [answer.lower() for answer in question.answers], question.text.lower().split()
             free = [(_shared(words, asked), a) for asked, a in known if not _overlap(a.lower(), own)]
             most = max((shared for shared, _ in free), default=0)
             nearest = [answer for shared, answer in free if shared == most]
-            question = replace(question, target=draw.choice(nearest or ["Zanzibar"]))
+            question = replace(question, target=draw.choice(wrong or nearest or ["Zanzibar"]))
         done.append(question)
     return done
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glassworks.errors import OptionError, check_at_least
+from glassworks.errors import MalformedRecord, OptionError, check_at_least
 from glassworks.foundations.data import file_sha
 from glassworks.retrieval.datastore import Datastore
 from glassworks.retrieval.grounding import open_filled_store, store_sha
@@ -92,13 +93,13 @@ def open_study(
         if opened is None:
             raise OptionError("these questions come without passages", place="store", remedy="Name a store.")
         found = read_live(questions, open_retriever(opened, retriever, encoder), k)
-        return _chosen(found, opened, study, characters, _data_sha(questions, opened))
+        return _chosen(found, opened, study, k, characters, _data_sha(questions, opened))
     if opened is None and retriever != "lexical":
         raise OptionError("these questions bring their own passages", place="retriever", remedy="Leave it out.")
     found = _with_passages(questions, k, study.seed)
     passages = [passage for question in found for passage in question.passages]
     if opened is None:
-        return _chosen(found, passages, study, characters, _data_sha(questions, passages))
+        return _chosen(found, passages, study, k, characters, _data_sha(questions, passages))
     return Asked(found, opened, len(found), len(found), _data_sha(questions, opened), tuple(passages))
 
 
@@ -106,15 +107,19 @@ def ask_again(asked: Asked, corpus: PoisonedCorpus, study: Study, k: int, charac
     """Made-up questions with the passages that are found for them where theirs are planted."""
     found = corpus.retrieve({question.id: question.text for question in asked.questions}, {}, k)
     again = [replace(question, passages=found[question.id]) for question in asked.questions]
-    return _chosen(again, asked.corpus, study, characters, asked.data_sha)
+    return _chosen(again, asked.corpus, study, k, characters, asked.data_sha)
 
 
 def _chosen(
-    found: Sequence[RobustQuestion], corpus: Datastore | list[Passage], study: Study, characters: int, data_sha: str
-) -> Asked:
+    found: Sequence[RobustQuestion], corpus: Datastore | list[Passage], study: Study, k: int, characters: int,
+    data_sha: str,
+) -> Asked:  # fmt: skip
     """Questions with an answer and enough redundancy, as many as the study uses, with targets."""
+    id_, count = Counter(question.id for question in found).most_common(1)[0] if found else ("", 0)
+    if count > 1:
+        raise MalformedRecord(f"{count} questions have the id {id_!r}", place="questions")
     known = [question for question in found if question.answers]
-    kept = [question for question in known if redundancy(question, characters) >= study.redundancy]
+    kept = [question for question in known if redundancy(question, k, characters) >= study.redundancy]
     if not kept:
         remedy = "Lower --study.redundancy." if known else "Give 'answers' to some."
         raise OptionError("no question is left", place="questions", remedy=remedy)
@@ -129,9 +134,9 @@ def is_live(questions: str) -> bool:
     return kind != SYNTHETIC and not Path(questions).is_dir() and not questions.endswith(".json")
 
 
-def redundancy(question: RobustQuestion, characters: int = 2000) -> int:
-    """How many of its passages hold a known answer in what is read of them."""
-    read = [passage.indexed_text[:characters] for passage in question.passages]
+def redundancy(question: RobustQuestion, k: int, characters: int = 2000) -> int:
+    """How many of its first k passages hold a known answer in what is read of them."""
+    read = [passage.indexed_text[:characters] for passage in question.passages[:k]]
     return sum(bool(contains_answer(text, question.answers)) for text in read)
 
 

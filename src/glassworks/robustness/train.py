@@ -80,7 +80,7 @@ def train_reader(
     arguments = dict(locals())
     with Run.start(out, train_reader, arguments) as run:
         check_at_least(1, steps=steps, batch_size=batch_size, rank=rank, layers=layers, held_out=held_out)
-        check_at_least(0, crowds=crowds)
+        check_at_least(0, crowds=crowds, seed=seed)
         if not 0 < learning_rate < float("inf"):
             raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
         set_seed(seed)

@@ -106,8 +106,10 @@ class Trial:
     @property
     def violations(self) -> int:
         """Attacks within the threat and a certified budget that make the answer wrong."""
+        most = max((int(budget) for budget, holds in self.certified.items() if holds), default=-1)
         return sum(
-            self.certified.get(str(one.corrupted), False) and not one.robust_right for one in self.attacks.values()
+            one.corrupted is not None and one.corrupted <= most and not one.robust_right
+            for one in self.attacks.values()
         )
 
 
@@ -132,7 +134,8 @@ def deliver(
             continue
         place = insert if attacks.delivery == "insert" else overwrite
         found[name] = {
-            q.id: place(q.passages[:k], hostile[q.id], k=k, position=attacks.position, seed=seed) for q in questions
+            q.id: place(q.passages[:k], hostile[q.id], k=k, position=attacks.position, seed=f"{seed} {q.id}")
+            for q in questions
         }
     return found
 
@@ -170,7 +173,7 @@ def _trial(
     budgets: Sequence[int], threat: Threat,
 ) -> Trial:  # fmt: skip
     asked = choices_text(question.text, question.choices) if question.choices else question.text
-    right = checker_of(question)
+    right, hit = checker_of(question), target_of(question)
     top = question.passages[: reading.k]
     spent = reading.responder.spent
     robust, *attacked_answers = aggregator.answer_all(reading, [(asked, own) for own in (top, *given.values())])
@@ -184,7 +187,6 @@ def _trial(
     attacked = {}
     for (name, passages), said, answered in zip(given.items(), plain_attacked, attacked_answers, strict=True):
         text = answered.text
-        target = question.target.lower()
         attacked[name] = Attacked(
             plain=said,
             robust=text,
@@ -192,8 +194,8 @@ def _trial(
             corrupted=corrupted([p.id for p in top], [p.id for p in passages], k=reading.k, threat=threat),
             plain_right=right(said),
             robust_right=right(text),
-            plain_hit=target in said.lower(),
-            robust_hit=target in text.lower(),
+            plain_hit=hit(said),
+            robust_hit=hit(text),
         )
     first = next((certificates[budget] for budget in budgets if budget and budget in certificates), None)
     return Trial(
@@ -209,6 +211,13 @@ def checker_of(question: RobustQuestion) -> Checker:
     if question.choices and question.gold_choice is not None:
         return starts_with_letter("ABCD"[question.gold_choice])
     return holds_answer(question.answers)
+
+
+def target_of(question: RobustQuestion) -> Checker:
+    """The attacker's success: the letter of a target that is a choice, or the target within the text."""
+    if question.target in question.choices[:4]:
+        return starts_with_letter("ABCD"[question.choices.index(question.target)])
+    return holds_answer([question.target])
 
 
 def _as_trial(entry: Mapping[str, Any]) -> Trial:
