@@ -45,6 +45,7 @@ def test_positive_controls(mechanism: str, edit: str, metric: str, tmp_path: Pat
     run = eliza_counterfactual(compiled_folder(mechanism), data_folder(), str(tmp_path / "run"), edit, limit=24)  # type: ignore[arg-type]
     figures = {item.metric: item for item in run.evidence}
     assert {name: item.value for name, item in figures.items()} == {name: float(name == metric) for name in figures}
+    assert all("the compiled model" in item.claim for item in run.evidence)
     assert (figures[metric].n or 0) >= 3
 
 

@@ -187,9 +187,10 @@ def eliza_counterfactual(
                             ("neither", "in neither way")):  # fmt: skip
             share = proportion(outcomes.count(name), len(outcomes))
             metric = f"{edit_type}_{follows if name == 'other' else name}"
+            said = f"Edited transcripts that the {trial.subject} model continues {claim}"
             run.record(
-                trial.stamp(Evidence("eliza", f"Edited transcripts that the model continues {claim}", metric,
-                                     share.value, interval=share.interval, n=len(outcomes), seed=seed, setting=split))
+                trial.stamp(Evidence("eliza", said, metric, share.value, interval=share.interval, n=len(outcomes),
+                                     seed=seed, setting=split))
             )  # fmt: skip
     return run
 

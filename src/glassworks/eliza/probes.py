@@ -74,7 +74,7 @@ def eliza_probe(
             if not len(content):
                 continue
             share = proportion(int((position > content).sum()), len(content))
-            claim = f"Copy steps whose query prefers position to content, {n + 1} tokens of context"
+            claim = f"Copy steps whose query prefers position to content, {n + 1} token{'s' * (n > 0)} of context"
             setting = f"{split}, last layer, head {head}, {len(pools.targets)} copy steps"
             run.record(
                 trial.stamp(Evidence("eliza", claim, f"position_preferred_{n}", share.value, n=len(content),

@@ -35,6 +35,11 @@ class Trial:
         """The turns of each example, as the script's interpreter sees them."""
         return [turns_of(self.script, example) for example in self.examples]
 
+    @property
+    def subject(self) -> str:
+        """What a claim calls the model, so that a control is not taken for a finding."""
+        return "compiled" if self.model.config.model_type == "compiled_eliza" else "trained"
+
     def stamp(self, evidence: Evidence) -> Evidence:
         """Evidence with the fingerprints of data and model."""
         return replace(evidence, data_sha=self.data_sha, model_sha=self.model_sha)
