@@ -172,7 +172,7 @@ def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float]
     target [batch, seq, hidden]; terms broadcast to it. Numbers are taken to be 1 where that explains the target
     as well as the best fit does, else the nearest of `known` (values of the configuration), else the fit itself.
     """
-    if target.ndim != 3 or any(term.ndim != 3 or term.shape[-1] != target.shape[-1] for term in terms):
+    if target.ndim != 3 or not all(_spreads(term, target) for term in terms):
         return None
     # Each channel is divided by its size: a few channels of a trained model are a thousand times the others.
     scale = target.double().pow(2).mean(dim=(0, 1)).sqrt().clamp_min(1e-30)
@@ -196,6 +196,13 @@ def coefficients(target: Tensor, terms: Sequence[Tensor], known: Sequence[float]
     nearest = candidates[(fitted[:, None] - candidates).abs().argmin(dim=1)]
     kept = nearest if error(nearest) <= 2 * best + tolerance / 10 else fitted
     return [float(c) for c in kept]
+
+
+def _spreads(term: Tensor, target: Tensor) -> bool:
+    """Whether a term [batch or 1, seq or 1, hidden] broadcasts to the target [batch, seq, hidden]."""
+    if term.ndim != 3 or term.shape[-1] != target.shape[-1]:
+        return False
+    return all(own in (1, size) for own, size in zip(term.shape[:2], target.shape[:2], strict=True))
 
 
 def is_norm(module: nn.Module) -> bool:
