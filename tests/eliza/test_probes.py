@@ -6,17 +6,15 @@ import torch
 from cases.eliza import SMALL
 from cases.eliza_data import compiled_folder, data_folder
 
-from glassworks.eliza.dataset import Example
 from glassworks.eliza.interpreter import converse, transcript
 from glassworks.eliza.probes import Pools, copy_steps, eliza_probe, scores
 
 
 def test_copy_steps() -> None:
     turns = converse(SMALL, [s.split() for s in ("U d a e a f b .", "U c g .", "U z .")])
-    example = Example(tuple(transcript(turns)), ("first_turn",) * 3)
-    steps = copy_steps(SMALL, example)
-    assert [example.tokens[target] for _, target in steps] == ["e", "a", "f"], "remembered inputs are left out"
-    assert all(example.tokens[at + 1] == example.tokens[target] for at, target in steps)
+    tokens, steps = transcript(turns), copy_steps(SMALL, turns)
+    assert [tokens[target] for _, target in steps] == ["e", "a", "f"], "remembered inputs are left out"
+    assert all(tokens[at + 1] == tokens[target] for at, target in steps)
 
 
 def test_scores_of_pools() -> None:

@@ -1,6 +1,7 @@
 """Scripts of the synthetic ELIZA: matching by hand, both file formats, refusals with place and remedy."""
 
 import logging
+from pathlib import Path
 
 import pytest
 from cases.eliza import SMALL
@@ -84,3 +85,11 @@ def test_a_shadowed_template_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         parse_script("U 0 a 0 .\n E p .\nU b a 0 .\n E q .\nU 0 .\n E r .\n")
     assert "template 2 ('U b a 0 .') never answers" in caplog.text
+
+
+def test_a_template_without_rules_is_named_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.eliza"
+    file.write_text("U a .\n    E y .\nU 0 .\n", encoding="utf-8")
+    with pytest.raises(MalformedRecord, match="no rule") as caught:
+        read_script(file)
+    assert caught.value.place == f"{file}, template 2"

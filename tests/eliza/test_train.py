@@ -43,5 +43,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for name, value in {"steps": 0, "batch_size": 0, "warmup_steps": -1, "learning_rate": 0.0}.items():
         with pytest.raises(OptionError, match=f"^{name}: expected"):
             eliza_train(data_folder(), str(tmp_path / name), **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="unknown device 'tpu'"):
+        eliza_train(data_folder(), str(tmp_path / "b"), device="tpu")
     with pytest.raises(OptionError, match="^limit: expected at least 1"):
         read_split(data_folder(), "test", 0)

@@ -83,8 +83,12 @@ def check_options(options: Options, dtype: str, superposed: bool) -> None:
             place="max_len",
             remedy="Compile with --dtype float64.",
         )
-    if not 8 <= options.max_len <= 8 * FLOAT32_POSITIONS or not 1 <= options.max_count <= 256:
-        raise OptionError("expected max_len of 8 to 16384 and max_count of 1 to 256", place="options")
+    for name, value, low, high in (
+        ("max_len", options.max_len, 8, 8 * FLOAT32_POSITIONS),
+        ("max_count", options.max_count, 1, 256),
+    ):
+        if not low <= value <= high:
+            raise OptionError(f"expected {low} to {high}, received {value}", place=name)
     is_long = options.max_len > SOFT_LEN or options.max_count > SOFT_COUNT
     if options.attention == "soft" and (options.copy == "induction" or is_long):
         raise OptionError(

@@ -53,10 +53,15 @@ def read_split(folder: str | Path, split: str, limit: int | None = None) -> list
 
 def read_folder_script(folder: str | Path) -> Script:
     """The script of a data folder, its null cycle from args.json."""
-    args = Path(folder) / "args.json"
-    version = (
-        json.loads(args.read_text(encoding="utf-8")).get("null_template_cycle_version", 2) if args.is_file() else 2
-    )
+    file, version = Path(folder) / "args.json", 2
+    if file.is_file():
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise MalformedRecord(f"not JSON ({error})", place=str(file)) from None
+        if not isinstance(settings, dict):
+            raise MalformedRecord("expected an object with the options of the generator", place=str(file))
+        version = settings.get("null_template_cycle_version", 2)
     return read_script(Path(folder) / "script.csv", "on_input" if version == 1 else "on_response")
 
 

@@ -18,8 +18,8 @@ from glassworks.eliza.counterfactuals import Edit, EditType, edits
 from glassworks.eliza.dataset import Example
 from glassworks.eliza.interpreter import split_turns
 from glassworks.eliza.script import ELIZA, END, START
-from glassworks.eliza.trial import Trial, open_trial
-from glassworks.errors import MalformedRecord, OptionError
+from glassworks.eliza.trial import Trial, check_length, context, open_trial
+from glassworks.errors import MalformedRecord
 from glassworks.foundations.evidence import Evidence
 from glassworks.foundations.files import write_json
 from glassworks.foundations.runs import Run
@@ -113,7 +113,7 @@ def free_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examp
         return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]  # type: ignore[arg-type]
 
     right: list[bool] = []
-    history, generate, longest = encode([START]), cast(Any, model).generate, _context(model)
+    history, generate, longest = encode([START]), cast(Any, model).generate, context(model)
     for sentence, reply in split_turns(example.tokens):
         history += encode([*sentence, ELIZA])
         ids = torch.tensor([history], device=model.device)
@@ -127,15 +127,9 @@ def free_turns(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examp
     return right
 
 
-def _context(model: PreTrainedModel) -> int:
-    """The longest sequence that a model reads."""
-    return int(getattr(model.config, "max_position_embeddings", 1 << 20))
-
-
 def _ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> torch.Tensor:
     """Token ids [1, seq]. Raises OptionError for more than the model reads."""
-    if len(tokens) > _context(model):
-        raise OptionError(f"a conversation of {len(tokens)} tokens, the model reads {_context(model)}", place="data")
+    check_length(model, len(tokens), "data")
     return torch.tensor([tokenizer.convert_tokens_to_ids(list(tokens))], device=model.device)
 
 

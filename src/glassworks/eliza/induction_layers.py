@@ -69,7 +69,7 @@ class Induction(Construction):
                     raise OptionError(
                         "copying by induction compiles for synthetic scripts only",
                         place="copy",
-                        remedy="Compile keyword scripts with copy position.",
+                        remedy="Compile keyword scripts with --mechanisms.copy position.",
                     )
                 found.append(CopiedPart(g, i, number, len(rule), part, chunks[: part.high + 1]))
         return found

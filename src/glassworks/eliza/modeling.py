@@ -218,7 +218,7 @@ class CompiledElizaForCausalLM(PreTrainedModel, GenerationMixin):
             raise OptionError(
                 f"the conversation has {int(places.max()) + 1} tokens, the compiled program holds {limit}",
                 place="sequence",
-                remedy="Compile with a larger --max_len, in float64 above 2048.",
+                remedy="Compile with a larger --mechanisms.max_len, in float64 above 2048.",
             )
         return places, torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)[:, None]
 
@@ -231,7 +231,7 @@ class CompiledElizaForCausalLM(PreTrainedModel, GenerationMixin):
             raise OptionError(
                 f"the conversation counts beyond {self.config.max_count} inputs of a kind",
                 place="sequence",
-                remedy="Compile with a larger --max_count.",
+                remedy="Compile with a larger --mechanisms.max_count.",
             )
 
 

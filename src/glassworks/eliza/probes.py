@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from glassworks.eliza.dataset import Example, turns_of
+from glassworks.eliza.interpreter import Turn
 from glassworks.eliza.script import ELIZA, END, USER, Script, Token, captures, match
-from glassworks.eliza.trial import open_trial
+from glassworks.eliza.trial import Trial, open_trial
 from glassworks.errors import MalformedRecord
 from glassworks.foundations.anatomy import anatomy
 from glassworks.foundations.attention import project
@@ -68,7 +67,7 @@ def eliza_probe(
     arguments = dict(locals())
     with Run.start(out, eliza_probe, arguments) as run:
         trial = open_trial(model, data, split, limit, device)
-        pools, head = collect(anatomy(trial.model), trial.tokenizer, trial.script, trial.examples)
+        pools, head = collect(anatomy(trial.model), trial)
         for n in WINDOWS:
             content, position = scores(pools, head, n)
             if not len(content):
@@ -85,11 +84,11 @@ def eliza_probe(
     return run
 
 
-def copy_steps(script: Script, example: Example) -> list[tuple[int, int]]:
+def copy_steps(script: Script, turns: Sequence[Turn]) -> list[tuple[int, int]]:
     """Where words of the current input are copied: (position that predicts, position of the word), one a word."""
     steps: list[tuple[int, int]] = []
     at = 1
-    for turn in turns_of(script, example):
+    for turn in turns:
         written = at + len(turn.sentence)
         rule: Sequence[Token] = script.rules[turn.template][turn.rule] if turn.dequeued is None else ()
         ends = match(script.templates[turn.template], turn.sentence)
@@ -107,18 +106,16 @@ def copy_steps(script: Script, example: Example) -> list[tuple[int, int]]:
 
 
 @torch.no_grad()
-def collect(
-    found: Anatomy, tokenizer: PreTrainedTokenizerBase, script: Script, examples: list[Example]
-) -> tuple[Pools, int]:
+def collect(found: Anatomy, trial: Trial) -> tuple[Pools, int]:
     """Queries of copy steps, keys of user tokens, and the copying head."""
     queries: list[Tensor] = []
     targets: list[int] = []
     contexts: list[list[int]] = []
     keys, places, before = [], [], []
     looks: list[Tensor] = []
-    for example in examples:
-        steps = copy_steps(script, example)
-        ids = torch.tensor([tokenizer.convert_tokens_to_ids(list(example.tokens))], device=found.model.device)
+    for example, turns in zip(trial.examples, trial.conversations, strict=True):
+        steps = copy_steps(trial.script, turns)
+        ids = torch.tensor([trial.tokenizer.convert_tokens_to_ids(list(example.tokens))], device=found.model.device)
         q, k = last_queries_and_keys(found, ids)
         said, speaking = [], False
         for place, token in enumerate(example.tokens):
@@ -135,7 +132,7 @@ def collect(
             own = (q[query][None] * k[: query + 1]).sum(-1)
             looks.append((own.argmax(0) == target).float())
     if not queries:
-        raise MalformedRecord("no word is copied", place="data")
+        raise MalformedRecord("no word is copied", place=trial.file)
     asked = (torch.cat(queries), torch.tensor(targets), torch.tensor(contexts))
     pools = Pools(*asked, torch.cat(keys), torch.cat(places), torch.cat(before))
     return pools, int(torch.stack(looks).mean(0).argmax())

@@ -266,4 +266,5 @@ def read_script(path: str | Path, null_cycle: NullCycle = "on_input") -> Script:
             return from_csv(text, str(path), null_cycle)
         return parse_script(text, str(path))
     except OptionError as error:  # of the script as a whole, which no line is to blame for
-        raise MalformedRecord(error.problem, place=str(path), remedy=error.remedy) from None
+        place = f"{path}, {error.place}" if error.place != "script" else str(path)
+        raise MalformedRecord(error.problem, place=place, remedy=error.remedy) from None

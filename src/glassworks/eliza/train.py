@@ -21,6 +21,7 @@ from glassworks.eliza.interpreter import response_mask
 from glassworks.errors import OptionError, check_at_least
 from glassworks.foundations.data import file_sha
 from glassworks.foundations.evidence import Evidence
+from glassworks.foundations.models import pick_device
 from glassworks.foundations.runs import Run
 from glassworks.foundations.training import CausalLMTrainer, training_arguments
 
@@ -77,6 +78,7 @@ def eliza_train(
         check_at_least(0, warmup_steps=warmup_steps)
         if not 0 < learning_rate < float("inf"):
             raise OptionError(f"expected a positive number, received {learning_rate}", place="learning_rate")
+        pick_device(device)  # refuses an unknown one
         examples = read_split(data, "train")
         held_out = read_split(data, "validation", validation_limit)
         set_seed(seed)
