@@ -51,6 +51,9 @@ def test_a_conversation_inside_the_transformer(name: str) -> None:
         ("(A ((0 B 0) (X)))", r"s: A: a keyword whose decompositions can all fail \(end it with"),
         ("(A ((0) (X))) (MEMORY A (0 = X) (0 = X) (0 = X) (0 = X))", "s: MEMORY: MEMORY, which HASH"),
         ("(A ((0) (PRE (. 1) (=A))))", "s: A: the word '.', which marks turns"),
+        ("(E ((0) (X)))", "s: E: the word 'E', which marks turns"),
+        ("(A ((0 (*B U) 0) (X)) ((0) (Y)))", "s: A: the word 'U', which marks turns"),
+        ("(A = U)", "s: A: the word 'U', which marks turns"),
         ("(A ((0 0) (X)) ((0) (X)))", "s: A: a decomposition with 0 beside 0"),
     ],
 )

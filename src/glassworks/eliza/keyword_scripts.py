@@ -63,7 +63,7 @@ def check_compiles(script: DoctorScript) -> None:
 
     if script.memory is not None:
         raise refused("MEMORY, which HASH and LIMIT govern,", "MEMORY")
-    for key, rule in [*script.rules.items(), ("NONE", script.none)]:
+    for key, rule in _all_rules(script):
         actions = [action for change in rule.transformations for action in change.reassemblies]
         if any(isinstance(action, NewKey) for action in actions):
             raise refused("NEWKEY, which goes on to the next keyword,", key)
@@ -77,9 +77,8 @@ def check_compiles(script: DoctorScript) -> None:
         for change in rule.transformations:
             if any(a == b == 0 for a, b in zip(change.decomposition, change.decomposition[1:], strict=False)):
                 raise refused("a decomposition with 0 beside 0", key)
-        said = [word for action in actions if isinstance(action, Say | Pre) for word in action.words]
-        if bad := {word for word in said if word in ROLES}:
-            raise refused(f"the word '{min(map(str, bad))}', which marks turns,", key)
+        if bad := _words_of(key, rule) & set(ROLES):
+            raise refused(f"the word '{min(bad)}', which marks turns,", key)
 
 
 class _Builder:
@@ -91,7 +90,7 @@ class _Builder:
         linked = [action.key for action in actions if isinstance(action, Link | Pre)]
         linked += [rule.link for rule in script.rules.values() if rule.link]
         self.targets = sorted(set(linked))
-        self.words = sorted(_words_of(script) - set(ROLES))
+        self.words = sorted({"HMMM"}.union(*(_words_of(key, rule) for key, rule in _all_rules(script))))
         slots = [f"w{number}" for number in range(1, SLOTS + 1)]
         starts = [f"={key}" for key in self.targets]
         self.tokens = (PAD, *ROLES, *starts, *self.words, *slots, UNKNOWN)
@@ -163,18 +162,19 @@ class _Builder:
         return (first, *parts, END)
 
 
-def _words_of(script: DoctorScript) -> set[str]:
-    words = {"HMMM"}
-    for key, rule in [*script.rules.items(), ("NONE", script.none)]:
-        words |= {key, *([rule.substitute] if rule.substitute else [])} - {"NONE"}
-        for change in rule.transformations:
-            for element in change.decomposition:
-                words |= (
-                    element.words if isinstance(element, AnyOf) else {element} if isinstance(element, str) else set()
-                )
-            for action in change.reassemblies:
-                if isinstance(action, Say | Pre):
-                    words |= {word for word in action.words if isinstance(word, str)}
+def _all_rules(script: DoctorScript) -> list[tuple[str, KeywordRule]]:
+    return [*script.rules.items(), ("NONE", script.none)]
+
+
+def _words_of(key: str, rule: KeywordRule) -> set[str]:
+    """Every word that a rule speaks or listens to."""
+    words = {key, *([rule.substitute] if rule.substitute else [])} - {"NONE"}
+    for change in rule.transformations:
+        for element in change.decomposition:
+            words |= element.words if isinstance(element, AnyOf) else {element} if isinstance(element, str) else set()
+        for action in change.reassemblies:
+            if isinstance(action, Say | Pre):
+                words |= {word for word in action.words if isinstance(word, str)}
     return words
 
 
