@@ -77,6 +77,12 @@ def test_made_up_facts_and_their_poison_among_documents_of_a_store(tmp_path: Pat
     assert "hybrid" in found["clean_accuracy"].setting
 
 
+def test_without_attacks_nothing_is_said_about_broken_certificates(tmp_path: Path) -> None:
+    run = certify("synthetic:4", model="scripted", out=str(tmp_path / "run"), attacks=Attacks(""))
+    assert {"clean_accuracy", "certified_accuracy@1"} <= figures(run.path).keys()
+    assert "certificate_violations" not in figures(run.path)
+
+
 def test_a_method_without_certificate_is_measured_without_one(tmp_path: Path) -> None:
     run = certify("synthetic:10", model="scripted", out=str(tmp_path / "run"), robust="independent-set")
     assert not [metric for metric in figures(run.path) if metric.startswith("certified")]

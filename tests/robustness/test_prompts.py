@@ -68,7 +68,8 @@ def test_the_question_can_come_first_and_choices_have_letters() -> None:
     ("text", "words"),
     [
         ("max_new_tokens: many", "at least 1"), ("max_new_tokens: 0", "at least 1"),
-        ("max_new_tokens: true", "at least 1"), ("closed: '{question} {keywords}'", "no other field"), ("instruction: 3", "a text"),
+        ("max_new_tokens: true", "at least 1"), ("closed: '{question} {keywords}'", "no other field"),
+        ("instruction: 3", "a text"),
         ("demonstrations: [[a]]", "request, answer"), ("demonstrations: b", "request, answer"),
         ("abstention: silent", "regular expressions"), ("isolated: 'Question: {question}'", r"\{passages\}"),
         ("hint: tell", r"\{question\} and \{keywords\}"), ("closed: tell", r"\{question\}"),
