@@ -9,7 +9,7 @@ float32 and 2,048 in both precisions instead. Writes after every script how many
 many differ; 0 may differ. Run again, it goes on behind the scripts that FILE holds.
 
 Results: eliza_exactness.json (50 scripts, free-running on the first of eight conversations), eliza_exactness_long.json
-(50 scripts, --long), eliza_exactness_free.json (the first 33 scripts with --free 8): nothing differs in any.
+(50 scripts, --long), eliza_exactness_free.json (50 scripts, --free 8): nothing differs in any.
 """
 
 import argparse
