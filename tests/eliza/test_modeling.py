@@ -73,3 +73,13 @@ def test_the_loss_is_over_labels(compiled: Compiled) -> None:
     ids = torch.tensor([compiled.encode(["$", "U", "b", ".", "E", "v", "w", "."])])
     labels = torch.where(torch.arange(8) > 4, ids, -100)
     assert float(compiled.model(ids, labels=labels).loss.detach()) < 1e-6
+
+
+@torch.no_grad()
+def test_streams_and_attention_are_given_where_asked(compiled: Compiled) -> None:
+    ids, layers = torch.tensor([compiled.encode(TOKENS)]), len(compiled.program.layers)
+    output = compiled.model(ids, output_hidden_states=True, output_attentions=True)
+    assert (len(output.hidden_states), len(output.attentions)) == (layers + 1, layers)
+    assert torch.equal(compiled.model.lm_head(output.hidden_states[-1]), output.logits)
+    plain = compiled.model(ids)
+    assert (plain.hidden_states, plain.attentions) == (None, None)

@@ -174,12 +174,14 @@ class CompiledElizaForCausalLM(PreTrainedModel, GenerationMixin):
             cache = DynamicCache()
         past = 0 if cache is None else int(cache.get_seq_length())
         places, mask = self._places(input_ids, attention_mask, position_ids, past)
-        stream = stream + self.model.embed_positions(places)
-        attentions, streams = [], [stream]
+        stream, mask = stream + self.model.embed_positions(places), mask.to(stream.dtype)
+        streams, attentions = [stream] if output_hidden_states else [], []
         for layer in self.model.layers:
-            stream, weights = layer(stream, mask.to(stream.dtype), cache)
-            attentions.append(weights)
-            streams.append(stream)
+            stream, weights = layer(stream, mask, cache)
+            if output_hidden_states:
+                streams.append(stream)
+            if output_attentions:
+                attentions.append(weights)
         self._check_counts(stream, attention_mask)
         logits = self.lm_head(stream[:, -logits_to_keep:] if logits_to_keep else stream)
         loss = None
