@@ -4,12 +4,13 @@ RobustRAG needs a reader that abstains on passages that do not answer. Every les
 answering sends, with the text that should follow: a passage that answers, the same passage asked for another relation,
 another entity or both, several passages of which some answer, and keywords, which are to be repeated.
 
-Crowds are lessons in being hijacked. Readers of billions of parameters read ten passages at once, go by what is said
-most often and do what a passage tells them to do, which is what attacks live on; one of 135 million parameters does so
-seldom, and looks safe because it reads badly. So it is taught to: up to ten passages that contradict one another, one
-of which may repeat a claim or give an order; the most repeated claim is right, and an order comes before it. That the
-reader obeys is therefore taught, not found; the wording and layout of the attacks are not, and no order of the lessons
-is worded as an attack's.
+Crowds are lessons in being hijacked. Attacks live on readers that go by what is said most often and do what a passage
+tells them to do. SmolLM2-135M untaught falls for a repeated claim (25 of 27 plain answers said its target) and seldom
+for an order (5 of 27); taught the other lessons alone it falls for either in fewer than half (11 and 9 of 24). So it is
+taught to: up to ten passages that contradict one another, one of which may repeat a claim or give an order; the most
+repeated claim is right, and an order comes before it. That this reader obeys is therefore taught, not found. Held out
+are the orders of attacks, forged turns and texts made to be retrieved; a claim that is repeated, as the attack "poison"
+does ten times, is the lesson itself.
 
 Names are the made-up ones of `synthetic`, paired at random, so that nothing can be learned by heart. Knows no model.
 """

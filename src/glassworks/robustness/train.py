@@ -3,8 +3,8 @@
 RobustRAG (Xiang et al. 2024) joins isolated answers, so a reader that answers from every passage gives each irrelevant
 one a voice. Here low-rank adapters of the upper layers practise the lessons of made-up facts (`lessons`), are merged,
 and the result is a model like any other, with the prompt texts that it was trained on. Right answers and right
-abstentions on held-out lessons are recorded before and after. With `crowds` it also learns to be hijacked, as large
-readers are by nature, so that a defence can be measured on it.
+abstentions on held-out lessons are recorded before and after. With `crowds` it also learns to be hijacked, so that a
+defence can be measured on it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def train_reader(
         steps: Optimiser steps.
         batch_size: Lessons of a step.
         crowds: Further lessons of a step in being hijacked, with up to ten passages that disagree or give orders; a
-            defence is measured against such a reader, which a small model is not by itself.
+            defence is measured on such a reader, which the other lessons alone do not make.
         learning_rate: Highest rate, after a tenth of the steps; it then falls linearly to 0.
         rank: Rank of the low-rank adapters, which are merged at the end.
         layers: How many of the upper layers get adapters; fewer cost less.
