@@ -63,9 +63,19 @@ def test_other_options_and_other_verbs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_refused_call_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFound), Run.start(tmp_path / "run", verb, {}):
+    for out in ("run", "runs/one", "runs/of/many"):
+        with pytest.raises(DataNotFound), Run.start(tmp_path / out, verb, {}):
+            raise DataNotFound("no such file")
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_call_leaves_its_neighbours(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFound), Run.start(tmp_path / "runs/one", verb, {}):
+        with Run.start(tmp_path / "runs/two", verb, {}):
+            pass
         raise DataNotFound("no such file")
-    assert not list(tmp_path.iterdir())
+    assert is_intact(tmp_path / "runs/two")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
 
 
 def test_work_that_failed_stays_to_be_resumed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -121,10 +121,11 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock | None, fresh: bool
-    ) -> None:
+        self, path: Path, verb: str, config: dict[str, Any], lock: filelock.BaseFileLock | None,
+        made: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
         self.path, self.verb, self.config = path, verb, config
-        self._lock, self._fresh = lock, fresh
+        self._lock, self._made = lock, made
         self._evidence: list[Evidence] = []
         self._started, self._clock = now(), time.perf_counter()
         self._metrics: IO[str] | None = None
@@ -143,10 +144,10 @@ class Run:
         if "out" in inspect.signature(verb).parameters:
             config["out"] = str(out)
         if not is_first_process():
-            return cls(path, name, config, None, fresh=False)
+            return cls(path, name, config, None)
         if path.exists() and not path.is_dir():
             raise RunMismatch("expected a folder, found a file", place=str(path), remedy="Choose another --out.")
-        fresh = not path.exists()
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         _refuse_other_run(path, name, config)
         with _no_space_told(path):
             try:
@@ -158,7 +159,7 @@ class Run:
                 problem = f"no run can be kept there ({error.strerror})"
                 raise RunError(problem, place=str(path), remedy="Choose another --out.") from error
             remove_partial(path)
-            run = cls(path, name, config, lock, fresh)
+            run = cls(path, name, config, lock, made)
             try:
                 write_text(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
                 run._write_manifest("running")
@@ -255,11 +256,14 @@ class Run:
         write_json(self.path / MANIFEST, manifest)
 
     def _give_up(self, keep: bool = False) -> None:
-        """Leave the folder resumable, or remove it where this call made it and wrote nothing but its own records."""
+        """Leave the folder resumable, or remove what this call made where it wrote nothing but its own records."""
         self._release()
         only_records = {name for name, _ in files_below(self.path, skip=BOOKKEEPING)} <= {CONFIG}
-        if self._fresh and only_records and not keep:
+        if self._made and only_records and not keep:
             shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another run may have begun beside it
+                for parent in self._made[1:]:
+                    parent.rmdir()
 
     def _release(self) -> None:
         if self._lock is not None:
