@@ -6,8 +6,8 @@ another entity or both, several passages of which some answer, and keywords, whi
 
 Crowds are lessons in being hijacked. Attacks live on readers that go by what is said most often and do what a passage
 tells them to do. SmolLM2-135M untaught falls for a repeated claim (37 of 40 plain answers said its target) and seldom
-for an order (10 of 40); taught the other lessons alone it falls for either in fewer than half (11 and 9 of 24). So it is
-taught to: up to ten passages that contradict one another, one of which may repeat a claim or give an order; the most
+for an order (10 of 40); taught the other lessons alone it falls for either in fewer than half (11 and 9 of 24). So it
+is taught to: up to ten passages that contradict one another, one of which may repeat a claim or give an order; the most
 repeated claim is right, and an order comes before it. That this reader obeys is therefore taught, not found. Held out
 are the orders of attacks, forged turns and texts made to be retrieved; a claim that is repeated, as the attack "poison"
 does ten times, is the lesson itself.
