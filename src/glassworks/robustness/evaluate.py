@@ -210,7 +210,7 @@ def _draw(trials: Sequence[Trial], path: Path) -> None:
     told = ", ".join(f"{one.value:.2f} at {budget}" for budget, one in zip(budgets, found, strict=True))
     save_figure(
         figure, path,
-        caption=f"Share of {len(trials)} questions answered rightly whatever so many passages say; 0 is without attack; "
+        caption=f"Share of {len(trials)} questions answered rightly whatever so many passages say; 0 is no attack; "
         "95 % intervals.",
         alt=f"Certified accuracy: {told}.",
     )  # fmt: skip
