@@ -31,7 +31,7 @@ def idle_units(unit_gates: UnitGates, data: Encoded, *, limit: int = 1024, batch
         left = idle.nonzero().tolist()
         if not left:
             break
-        batch = {name: value.to(parts.model.device) for name, value in data.batch(chosen).items()}
+        batch = data.batch(chosen, parts.model.device)
         mask = batch.get("attention_mask")
         unit_gates.set(None)
         whole = parts.model(**batch).logits

@@ -78,13 +78,14 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """The chosen examples, padded on the right to the longest of them: each tensor [batch, seq]."""
+    def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Batch:
+        """The chosen examples, padded on the right to the longest of them: each tensor [batch, seq], on a device."""
         width = max(len(self.columns["input_ids"][index]) for index in indices)
         rows = {}
         for name, values in self.columns.items():
             fill = self.padding.get(name, 0)
-            rows[name] = torch.tensor([values[i] + [fill] * (width - len(values[i])) for i in indices])
+            padded = [values[i] + [fill] * (width - len(values[i])) for i in indices]
+            rows[name] = torch.tensor(padded, device=device)
         return rows
 
     def buckets(self, batch_size: int) -> Iterator[list[int]]:

@@ -117,7 +117,7 @@ def case_logits(
         rows: list[Tensor] = []
         order: list[int] = []
         for chosen in data.buckets(batch_size):
-            batch = {key: value.to(model.device) for key, value in data.batch(chosen).items()}
+            batch = data.batch(chosen, model.device)
             gates.set(mask, batch.get("attention_mask"))
             rows.append(model(**batch).logits.float().cpu())
             order += chosen

@@ -248,7 +248,7 @@ def sweep_scores(
     for case in cases:
         data, rows, order = encoded[case.name], [], []
         for chosen in data.buckets(64):
-            batch = {name: value.to(gates.parts.model.device) for name, value in data.batch(chosen).items()}
+            batch = data.batch(chosen, gates.parts.model.device)
             rows.append(ablation_sweep(gates, batch, base, units))
             order += chosen
         for name in rows[0]:

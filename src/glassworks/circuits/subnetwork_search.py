@@ -138,7 +138,7 @@ def teacher_logits(parts: Parts, data: Encoded, batch_size: int) -> Tensor | Non
     """Logits [examples, classes] of the full model, computed once; None for a model that returns logits a token."""
     model, rows, order = parts.model, [], []
     for chosen in data.buckets(batch_size):
-        logits = model(**_on(data.batch(chosen), model)).logits
+        logits = model(**data.batch(chosen, model.device)).logits
         if logits.ndim != 2:
             return None
         rows.append(logits)
@@ -174,7 +174,7 @@ class _Problem:
     def kl(self, indices: Sequence[int], z: Tensor) -> Tensor:
         """Mean KL to the full model over the examples `indices`, or over their tokens, under gates z."""
         model = self.gates.parts.model
-        batch = _on(self.data.batch(indices), model)
+        batch = self.data.batch(indices, model.device)
         mask = batch.get("attention_mask")
         teacher = self.teacher[list(indices)] if self.teacher is not None else self._run_full(batch)
         self.gates.set(z, mask)
@@ -344,8 +344,3 @@ def _decided(problem: _Problem, alpha: Tensor, seed: int, sparsity: float, on_th
     soft = problem.mean_kl(gates.deterministic(alpha, exists, groups=groups))
     found = Subnetwork(mask, alpha, seed, sparsity, soft, problem.mean_kl(mask.units.float()))
     return replace(found, one_trajectory=on_the_way)
-
-
-def _on(batch: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    return {name: value.to(device) for name, value in batch.items()}

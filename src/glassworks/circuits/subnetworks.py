@@ -201,7 +201,7 @@ def evaluate_subnetworks(
 
 def mean_outputs(prepared: Prepared, training: Encoded) -> Means:
     """The means of every unit over the training examples."""
-    batches = (_on_device(prepared, training.batch(chosen)) for chosen in training.buckets(256))
+    batches = (training.batch(chosen, prepared.model.device) for chosen in training.buckets(256))
     return collect_means(prepared.parts, batches, data_sha=training.sha)
 
 
@@ -327,10 +327,6 @@ def _case_row(case: Any) -> dict[str, Any]:
         "n": case.accuracy.n, "predicted": list(case.predicted), "balanced_accuracy": case.balanced,
         "auc": None if case.auc is None else case.auc.value, "degenerate": case.degenerate,
     }  # fmt: skip
-
-
-def _on_device(prepared: Prepared, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.to(prepared.model.device) for name, value in batch.items()}
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> str:
